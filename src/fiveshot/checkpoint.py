@@ -1,0 +1,102 @@
+"""Checkpoints: tensors in a .pt file, and beside it a JSON that says what they are."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fiveshot.config import Config, build_config
+from fiveshot.errors import FiveshotError
+from fiveshot.files import read_json, sha256, whole_file, write_json
+from fiveshot.model import FewShotNetwork
+
+_KEYS = {"classes", "config", "normalisation", "epoch", "metrics"}
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint's JSON says."""
+
+    classes: list[str]
+    config: Config
+    mean: np.ndarray  # (channels,) of the features
+    deviation: np.ndarray
+    epoch: int
+    metrics: dict[str, float]
+
+
+def build_network(config: Config, n_classes: int) -> FewShotNetwork:
+    """The network of a configuration, with fresh parameters."""
+    return FewShotNetwork(len(config.features.channels), config.features.mels, n_classes, config.network)
+
+
+def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
+    """Write `path` and its JSON; each appears whole, the JSON last with the tensors' fingerprint."""
+    with whole_file(path) as part:
+        torch.save(tensors, part)
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "classes": info.classes,
+            "config": info.config.model_dump(mode="json"),
+            "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
+            "epoch": info.epoch,
+            "metrics": info.metrics,
+            "sha256": sha256(path),
+        },
+    )
+
+
+def load_tensors(path: Path) -> dict:
+    """Tensors of a checkpoint, never code; FiveshotError where it is absent or damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: no checkpoint yet; run the train stage first.") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise FiveshotError(f"{path}: a damaged or foreign checkpoint; train again.") from error
+
+
+def load_info(path: Path) -> CheckpointInfo:
+    """Read the JSON beside a checkpoint."""
+    source = path.with_suffix(".json")
+    if not source.exists():
+        raise FiveshotError(f"{source}: no checkpoint yet; run the train stage first.")
+    values = read_json(source)
+    if not isinstance(values, dict) or not values.keys() >= _KEYS:
+        raise FiveshotError(f"{source}: not the description of a checkpoint; train again.")
+    return CheckpointInfo(
+        classes=list(values["classes"]),
+        config=build_config(values["config"], str(source)),
+        mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
+        deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
+        epoch=int(values["epoch"]),
+        metrics=dict(values["metrics"]),
+    )
+
+
+def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:
+    """The trained network, in evaluation mode, after checking that it fits the configuration.
+
+    Raises:
+        FiveshotError: absent or damaged files, or other features or another network than configured.
+    """
+    info = load_info(path)
+    for section in ("features", "network"):
+        trained, wanted = getattr(info.config, section), getattr(config, section)
+        for key in type(wanted).model_fields:
+            if getattr(trained, key) != getattr(wanted, key):
+                raise FiveshotError(
+                    f"{path}: trained with {section}.{key}={getattr(trained, key)}, but the configuration says "
+                    f"{getattr(wanted, key)}; use the same settings or train again."
+                )
+    network = build_network(config, len(info.classes))
+    try:
+        network.load_state_dict(load_tensors(path)["network"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise FiveshotError(f"{path}: its tensors do not fit its description; train again.") from error
+    return network.eval(), info

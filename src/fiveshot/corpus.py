@@ -1,0 +1,266 @@
+"""A data set in the layout of DCASE Task 5, checked before anything is computed from it.
+
+    ROOT/Training_Set/SUBSET/.../NAME.{wav,flac} and NAME.csv       classes in columns, or one column CALL
+    ROOT/Validation_Set/SUBSET/.../NAME.{wav,flac} and NAME.csv     column Q
+
+Audio and csv are paired by stem within a folder, because a csv may name NAME.wav where the file is NAME.flac.
+A recording with something wrong is left out and told as a Problem; the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from fiveshot.annotations import SINGLE_CLASS_COLUMN, EventTable, read_test_csv, read_training_csv, shots_of
+from fiveshot.audio import AudioInfo, probe
+from fiveshot.errors import FiveshotError, Problem
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+CSV_SUFFIX = ".csv"
+# Annotation tools round the end of the last event up; more than this is a wrong file.
+END_TOLERANCE_S = 0.1
+HEADINGS = ("split", "subset", "recordings", "minutes", "classes", "POS", "UNK", "sample rates", "channels")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One audio file with its events; `key` is 'SUBSET/optional/deeper/name', unique within its split."""
+
+    split: str
+    subset: str
+    name: str
+    key: str
+    audio: Path
+    csv: Path
+    sample_rate: int
+    channels: int
+    duration_s: float
+    events: EventTable
+    audio_name: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The usable recordings of a data set, sorted by key, and what is wrong with the others."""
+
+    train: tuple[Recording, ...]
+    test: tuple[Recording, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_corpus(
+    root: Path,
+    training_folder: str = "Training_Set",
+    test_folder: str = "Validation_Set",
+    need_train: bool = True,
+    need_test: bool = True,
+) -> Corpus:
+    """Read and check the splits that are needed; a split that is not needed stays empty, unread."""
+    if not root.is_dir():
+        raise FiveshotError(f"{root}: there is no such folder; give the one that holds {training_folder}.")
+    problems: list[Problem] = []
+    train = _read_split(root / training_folder, "train", problems) if need_train else []
+    test = _read_split(root / test_folder, "test", problems) if need_test else []
+    return Corpus(tuple(train), tuple(_told_apart(test, problems)), tuple(problems))
+
+
+def class_label(subset: str, class_name: str) -> str:
+    """The name of a training class, 'SUBSET/COLUMN'; the class of a single CALL column is 'SUBSET/CALL'."""
+    return f"{subset}/{SINGLE_CLASS_COLUMN if class_name == subset else class_name}"
+
+
+def training_classes(recordings: Iterable[Recording]) -> list[str]:
+    """The sorted names of all classes with at least one POS event."""
+    return sorted(
+        {class_label(item.subset, name) for item in recordings for name in item.events.positive().class_name}
+    )
+
+
+def corpus_table(corpus: Corpus) -> str:
+    """The contents of a corpus as text: a row per split and subset, totals, then every problem."""
+    rows = [HEADINGS]
+    for split, recordings in (("train", corpus.train), ("test", corpus.test)):
+        subsets = sorted({item.subset for item in recordings})
+        rows += [_row(split, name, [item for item in recordings if item.subset == name]) for name in subsets]
+        rows += [_row(split, "total", recordings)] if recordings else []
+    count = len(corpus.problems)
+    ending = [f"{count} problem{'' if count == 1 else 's'}", *(f"  {problem}" for problem in corpus.problems)]
+    return "\n".join([*_aligned(rows), *ending])
+
+
+def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str, ...]:
+    positive = sum(len(item.events.positive()) for item in recordings)
+    unknown = sum(len(item.events.unknown()) for item in recordings)
+    return (
+        split,
+        subset,
+        str(len(recordings)),
+        f"{sum(item.duration_s for item in recordings) / 60:.1f}",
+        str(len(training_classes(recordings))),
+        str(positive),
+        str(unknown),
+        " ".join(map(str, sorted({item.sample_rate for item in recordings}))),
+        " ".join(map(str, sorted({item.channels for item in recordings}))),
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
+def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recording]:
+    if not folder.is_dir():
+        raise FiveshotError(
+            f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
+        )
+    recordings = []
+    for entry in _entries(folder):
+        if entry.is_dir():
+            recordings += _read_subset(entry, split, problems)
+        elif _kind(entry) == "audio":
+            problems.append(Problem(entry, f"lies in no subset folder; move it to {folder.name}/SUBSET/."))
+    return sorted(recordings, key=lambda item: item.key)
+
+
+def _read_subset(folder: Path, split: str, problems: list[Problem]) -> list[Recording]:
+    groups = _by_stem(_files(folder, (os.path.realpath(folder),)))
+    if not groups:
+        problems.append(Problem(folder, "holds no recordings; add NAME.wav or NAME.flac with NAME.csv."))
+    pairs = (_pair(group, problems) for group in groups)
+    recordings = (_read_recording(folder, split, *pair, problems) for pair in pairs if pair)
+    return [item for item in recordings if item]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise FiveshotError(f"{folder}: could not be listed ({error.strerror}); check its rights.") from error
+    return [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
+
+
+def _files(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Every file below a folder; links are followed, except one that leads back up to `above`."""
+    for entry in _entries(folder):
+        if entry.is_dir():
+            real = os.path.realpath(entry)
+            if real not in above:
+                yield from _files(entry, (*above, real))
+        elif entry.is_file():
+            yield entry
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return "audio" if suffix in AUDIO_SUFFIXES else "csv" if suffix == CSV_SUFFIX else ""
+
+
+def _stem(path: Path) -> str:
+    # macOS writes an accent as a letter of its own, others do not: one form makes the pair meet.
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
+    """Audio and csv files grouped by folder and stem, in sorted order."""
+    groups: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for path in files:
+        if _kind(path):
+            groups[path.parent, _stem(path)].append(path)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _printable(path: Path) -> bool:
+    # Bytes that are no UTF-8 come as lone surrogates, which neither print nor serve as a key in HDF5.
+    return not any("\ud800" <= letter <= "\udfff" for letter in path.name)
+
+
+def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | None:
+    """The one audio file and the one csv of a group; anything else is a problem."""
+    if not _printable(group[0]):
+        problems.append(Problem(group[0].parent, f"the name {group[0].name!r} is not UTF-8; rename it."))
+        return None
+    audio = [path for path in group if _kind(path) == "audio"]
+    tables = [path for path in group if _kind(path) == "csv"]
+    names = ", ".join(path.name for path in group)
+    if not tables:
+        problems.append(Problem(audio[0], f"there is no {audio[0].stem}.csv beside it; add it."))
+    elif not audio:
+        stem = tables[0].stem
+        problems.append(Problem(tables[0], f"there is no {stem}.wav or {stem}.flac beside it; add it."))
+    elif len(group) > 2:
+        problems.append(Problem(group[0], f"{names} share one name; keep one audio file and one csv."))
+    else:
+        return audio[0], tables[0]
+    return None
+
+
+def _read_recording(
+    folder: Path, split: str, audio: Path, csv: Path, problems: list[Problem]
+) -> Recording | None:
+    subset = folder.name
+    info = _tried(audio, problems, lambda: probe(audio))
+    events = _tried(
+        csv, problems, lambda: read_test_csv(csv) if split == "test" else read_training_csv(csv, subset)
+    )
+    if info is None or events is None:
+        return None
+    events = _tried(csv, problems, lambda: _fitted(csv, events, info, split))
+    if events is None:
+        return None
+    key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
+    described = (info.sample_rate, info.channels, info.duration_s, events, events.audio_name)
+    return Recording(split, subset, _stem(audio), key, audio, csv, *described)
+
+
+def _tried(path: Path, problems: list[Problem], read: Callable[[], Value]) -> Value | None:
+    """What `read` returns; its FiveshotError becomes a problem of `path`, and None."""
+    try:
+        return read()
+    except FiveshotError as error:
+        problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
+        return None
+
+
+def _fitted(csv: Path, events: EventTable, info: AudioInfo, split: str) -> EventTable:
+    """The events clipped to the audio; events outside it, too few shots or no query are refused."""
+    late = (events.onset_s >= info.duration_s) | (events.offset_s > info.duration_s + END_TOLERANCE_S)
+    if late.any():
+        first = int(np.argmax(late))
+        raise FiveshotError(
+            f"{csv}: the event from {events.onset_s[first]:.4f} to {events.offset_s[first]:.4f} s passes "
+            f"the end of the audio at {info.duration_s:.4f} s ({late.sum()} such); correct one of them."
+        )
+    events = replace(events, offset_s=np.minimum(events.offset_s, info.duration_s))
+    if split == "test" and shots_of(events, csv).offset_s[-1] >= info.duration_s:
+        raise FiveshotError(
+            f"{csv}: the fifth shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
+            "give longer audio."
+        )
+    return events
+
+
+def _told_apart(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:
+    """Recordings whose name no other has: the official prediction csv names the audio file alone."""
+    owners: dict[str, list[Recording]] = defaultdict(list)
+    for item in recordings:
+        for name in {item.name, Path(item.audio_name).stem}:
+            owners[name].append(item)
+    doubled = {item.key: name for name, items in owners.items() if len(items) > 1 for item in items}
+    for item in recordings:
+        if item.key in doubled:
+            message = f"another test recording is named {doubled[item.key]} too; rename one, also in its csv."
+            problems.append(Problem(item.audio, message))
+    return [item for item in recordings if item.key not in doubled]

@@ -1,0 +1,128 @@
+"""Predicted events as csv: one row per event, `Audiofilename,Starttime,Endtime`, times in seconds.
+
+The three-column form is what the official evaluation takes; a fourth column `Confidence` (mean probability
+of the event, 0 to 1) is written on request. Reading accepts further columns, a byte order mark and CRLF.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fiveshot.errors import FiveshotError
+from fiveshot.files import whole_file
+
+HEADER = ("Audiofilename", "Starttime", "Endtime")
+CONFIDENCE = "Confidence"
+_AUDIO_SUFFIX = re.compile(r"\.(wav|flac)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One predicted event: onset and offset in seconds from the start of the recording, confidence 0 to 1."""
+
+    audio_name: str
+    onset_s: float
+    offset_s: float
+    confidence: float
+
+
+def audio_key(name: str) -> str:
+    """The name two files of one recording share: the last part of the path, without .wav or .flac.
+
+    A csv may say `bird.wav` where the disk holds `bird.flac`; both are the recording `bird`. Other dots
+    belong to the name (`site.3.wav` is `site.3`).
+    """
+    return _AUDIO_SUFFIX.sub("", re.split(r"[/\\]", name)[-1])
+
+
+def write_predictions(path: Path, rows: Iterable[Detection]) -> None:
+    """Write the official three columns, sorted by name and onset; times read back as the same numbers."""
+    _write(path, HEADER, (_cells(row) for row in _sorted(rows)))
+
+
+def write_confident_predictions(path: Path, rows: Iterable[Detection]) -> None:
+    """Write the three columns and `Confidence`, sorted by name and onset."""
+    with_confidence = ([*_cells(row), repr(float(row.confidence))] for row in _sorted(rows))
+    _write(path, (*HEADER, CONFIDENCE), with_confidence)
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """Read predictions: name as in the csv -> (events, 2) onsets and offsets in seconds, in file order.
+
+    A file with a header and no rows holds no detections. Raises FiveshotError, with the line where there is
+    one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time that is no
+    number, not finite, negative or reversed.
+    """
+    rows = _read_rows(path)
+    if not rows:
+        raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
+    columns = _column_positions(path, rows[0][1])
+    events: dict[str, list[tuple[float, float]]] = {}
+    for line, cells in rows[1:]:
+        name, onset_s, offset_s = _parse(f"{path}, line {line}", cells, columns)
+        events.setdefault(name, []).append((onset_s, offset_s))
+    return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
+
+
+def _sorted(rows: Iterable[Detection]) -> list[Detection]:
+    return sorted(rows, key=lambda row: (row.audio_name, row.onset_s, row.offset_s))
+
+
+def _cells(row: Detection) -> list[str]:
+    # repr of a Python float is the shortest text that reads back as the same number (numpy's repr is not).
+    return [row.audio_name, repr(float(row.onset_s)), repr(float(row.offset_s))]
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Every row that is not blank, with the line it ends on."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle)
+            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: there is no such file.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FiveshotError(f"{path}: not a readable csv file ({error}).") from error
+
+
+def _column_positions(path: Path, header: list[str]) -> list[int]:
+    names = [cell.strip() for cell in header]
+    if any(names.count(column) != 1 for column in HEADER):
+        raise FiveshotError(f"{path}: the header must name {','.join(HEADER)} once; it is {','.join(names)}.")
+    return [names.index(column) for column in HEADER]
+
+
+def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
+    name, onset, offset = (cells[i].strip() if i < len(cells) else "" for i in columns)
+    if not name:
+        raise FiveshotError(f"{where}: the cell {HEADER[0]} is empty.")
+    onset_s, offset_s = _seconds(where, HEADER[1], onset), _seconds(where, HEADER[2], offset)
+    if offset_s < onset_s:
+        raise FiveshotError(f"{where}: the event ends ({offset} s) before it starts ({onset} s).")
+    return name, onset_s, offset_s
+
+
+def _seconds(where: str, column: str, text: str) -> float:
+    if not text:
+        raise FiveshotError(f"{where}: the cell {column} is empty.")
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise FiveshotError(f"{where}: {column} is {text!r}, which is not a number of seconds.") from error
+    if not math.isfinite(seconds) or seconds < 0:
+        raise FiveshotError(f"{where}: {column} is {text}; it must be finite and not negative.")
+    return seconds

@@ -1,0 +1,230 @@
+"""Which windows are trained on, in which order, and which window enrols each of them.
+
+Every draw follows from (seed, epoch, position), so that the order of work and the number of loading
+processes change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedGroupKFold
+from torch.utils.data import Dataset
+
+from fiveshot.augment import time_filter
+from fiveshot.config import Config
+from fiveshot.corpus import class_label
+from fiveshot.errors import FiveshotError
+from fiveshot.store import FeatureFile
+from fiveshot.windows import IGNORED, event_frames, window_labels, window_starts
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """A training recording: its features and a label per frame (0 background, 1..C, -1 unknown)."""
+
+    features: FeatureFile
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Window:
+    """One training window and the classes seen in it (with more frames than none, not ignored)."""
+
+    file: int
+    start: int
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WindowSet:
+    """Windows, and for every class (1..C) the windows that hold it."""
+
+    windows: tuple[Window, ...]
+    by_class: dict[int, tuple[int, ...]]
+
+
+def label_frames(file: FeatureFile, subset: str, classes: list[str], widen_s: float) -> np.ndarray:
+    """Labels of a training recording: (frames,) int16. Known events win over unknown, later over earlier."""
+    labels = np.zeros(file.n_frames, dtype=np.int16)
+    events = file.events
+    spans = event_frames(events.onset_s, events.offset_s, file.frame_rate, file.n_frames, widen_s)
+    number = {name: index for index, name in enumerate(classes, start=1)}
+    for value in ("UNK", "POS"):
+        for (first, end), name in zip(spans[events.value == value], events.class_name[events.value == value], strict=True):
+            labels[first:end] = IGNORED if value == "UNK" else number[class_label(subset, name)]
+    return labels
+
+
+def list_windows(files: list[LabelledFile], config: Config) -> list[Window]:
+    """All windows that hold a class, and a drawn share of those that do not."""
+    frames, hop = config.windows.frames, config.windows.hop_frames
+    found: list[Window] = []
+    empty: list[Window] = []
+    for number, file in enumerate(files):
+        for start in window_starts(len(file.labels), frames, hop):
+            labels = window_labels(file.labels, start, frames, config.labels.cut_events)
+            classes = tuple(int(c) for c in np.unique(labels[labels > 0]))
+            (found if classes else empty).append(Window(number, int(start), classes))
+    if not found:
+        raise FiveshotError(
+            "no training window holds a whole event; check the training csv files, or set labels.cut_events=keep."
+        )
+    keep = min(len(empty), round(config.windows.background_share * len(found)))
+    rng = np.random.default_rng([config.seed, 1])
+    chosen = rng.choice(len(empty), size=keep, replace=False) if keep else []
+    return found + [empty[i] for i in sorted(chosen)]
+
+
+def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, WindowSet]:
+    """Training and held-out windows, stratified by class, without a frame on both sides.
+
+    Recordings are cut into segments; whole segments are held out, and training windows that reach into
+    one are left out.
+    """
+    length = config.train.segment_windows * config.windows.hop_frames
+    groups = np.array([[w.file, w.start // length] for w in windows])
+    _, group = np.unique(groups, axis=0, return_inverse=True)
+    target = _rarest_class(windows)
+    folds = max(2, round(1 / config.train.validation_share))
+    if len(np.unique(group)) < folds:
+        raise FiveshotError(
+            f"the training recordings are too short to hold out train.validation_share="
+            f"{config.train.validation_share}: lower train.segment_windows, now {config.train.segment_windows}."
+        )
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=config.seed % 2**32)
+    held = next(splitter.split(np.zeros(len(windows)), target, group.ravel()))[1]
+    return _without_overlap(windows, set(held.tolist()), config.windows.frames)
+
+
+def _rarest_class(windows: list[Window]) -> np.ndarray:
+    """For stratification, each window stands for the rarest class that it holds."""
+    count: dict[int, int] = {}
+    for window in windows:
+        for c in window.classes:
+            count[c] = count.get(c, 0) + 1
+    return np.array([min(w.classes, key=lambda c: (count[c], c), default=0) for w in windows])
+
+
+def _without_overlap(windows: list[Window], held: set[int], frames: int) -> tuple[WindowSet, WindowSet]:
+    taken: dict[int, list[int]] = {}
+    for i in held:
+        taken.setdefault(windows[i].file, []).append(windows[i].start)
+    starts = {file: np.sort(values) for file, values in taken.items()}
+
+    def touches(window: Window) -> bool:
+        near = starts.get(window.file)
+        return near is not None and bool((np.abs(near - window.start) < frames).any())
+
+    train = [w for i, w in enumerate(windows) if i not in held and not touches(w)]
+    kept = {c for w in train for c in w.classes}
+    # A class must not be lost to training because all its windows were held out or touch those that were.
+    lost = {c for w in windows for c in w.classes} - kept
+    back = [w for w in windows if lost & set(w.classes)]
+    train += [w for w in back if w not in set(train)]
+    blocked = {(w.file, w.start) for w in train}
+    valid = [
+        windows[i]
+        for i in sorted(held)
+        if not any((windows[i].file, s) in blocked for s in range(windows[i].start - frames + 1, windows[i].start + frames))
+    ]
+    return window_set(sorted(train, key=lambda w: (w.file, w.start))), window_set(valid)
+
+
+def window_set(windows: list[Window]) -> WindowSet:
+    """Index windows by class."""
+    by_class: dict[int, list[int]] = {}
+    for i, window in enumerate(windows):
+        for c in window.classes:
+            by_class.setdefault(c, []).append(i)
+    return WindowSet(tuple(windows), {c: tuple(by_class[c]) for c in sorted(by_class)})
+
+
+def epoch_draw(windows: WindowSet, per_class: int | None, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """One epoch as (window, target class) pairs, shuffled: every class equally often.
+
+    Each class runs through its own windows in random order, again and again, until it has been drawn
+    `per_class` times (None: as often as the largest class has windows). Background windows come once.
+    """
+    largest = max(len(members) for members in windows.by_class.values())
+    times = per_class or largest
+    pairs: list[tuple[int, int]] = []
+    for c, members in windows.by_class.items():
+        rounds = -(-times // len(members))
+        order = np.concatenate([rng.permutation(members) for _ in range(rounds)])[:times]
+        pairs += [(int(i), c) for i in order]
+    pairs += [(i, 0) for i, w in enumerate(windows.windows) if not w.classes]
+    return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+class WindowDataset(Dataset):
+    """Windows cut on the fly from the feature files, each with an enrolment of its target class.
+
+    Item: features (channels, frames, mels), labels (frames,), target class, enrolment features
+    (channels, enrolment frames, mels; zero outside the class) and its mask (enrolment frames,).
+    """
+
+    def __init__(
+        self,
+        files: list[LabelledFile],
+        windows: WindowSet,
+        pairs: list[tuple[int, int]],
+        statistics: tuple[np.ndarray, np.ndarray],
+        config: Config,
+        seed: list[int],
+        augment: bool,
+    ) -> None:
+        self.files, self.windows, self.pairs = files, windows, pairs
+        self.mean, self.deviation = (s[:, None, None] for s in statistics)
+        self.config, self.seed, self.augment = config, seed, augment
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([*self.seed, item])
+        index, target = self.pairs[item]
+        features, labels = self._cut(self.windows.windows[index])
+        if self.augment:
+            features = time_filter(features, self.config.train, self.config.features, rng)
+        window = self._standardised(features, labels)
+        sample = {"features": window, "labels": torch.from_numpy(labels), "target": torch.tensor(target)}
+        if self.config.network.te_vad != "none":
+            sample["enrolment"], sample["enrolment_mask"] = self._enrolment(index, target, rng)
+        return sample
+
+    def _cut(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        frames = self.config.windows.frames
+        file = self.files[window.file]
+        labels = window_labels(file.labels, window.start, frames, self.config.labels.cut_events)
+        features = file.features.frames(window.start, window.start + frames)
+        return np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0))), labels
+
+    def _standardised(self, features: np.ndarray, labels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(((features - self.mean) / self.deviation).astype(np.float32))
+
+    def _enrolment(self, index: int, target: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        length = min(self.config.train.enrolment_frames, self.config.windows.frames)
+        members = self.windows.by_class.get(target)
+        if not members:  # a background window is asked for a class that it does not hold
+            members = self.windows.by_class[target := int(rng.choice(list(self.windows.by_class)))]
+        features, labels = self._cut(self.windows.windows[self._partner(index, members, rng)])
+        if self.augment:
+            features = time_filter(features, self.config.train, self.config.features, rng)
+        mask = labels == target
+        first = int(np.clip(rng.choice(np.flatnonzero(mask)) - length // 2, 0, len(labels) - length))
+        mask = mask[first : first + length]
+        window = self._standardised(features[:, first : first + length], labels)
+        return window * torch.from_numpy(mask)[None, :, None], torch.from_numpy(mask)
+
+    def _partner(self, index: int, members: tuple[int, ...], rng: np.random.Generator) -> int:
+        place = members.index(index) if index in members else 0
+        if self.config.train.enrolment == "previous":
+            return members[place - 1]
+        others = len(members) - (index in members)
+        if others == 0:
+            return index
+        drawn = int(rng.integers(others))
+        return members[drawn + (index in members and drawn >= place)]

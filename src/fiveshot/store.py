@@ -1,0 +1,159 @@
+"""Feature files: one HDF5 per recording, every frame once in half precision, with its event table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fiveshot.annotations import EventTable
+from fiveshot.audio import read_blocks
+from fiveshot.config import Features
+from fiveshot.corpus import Recording
+from fiveshot.errors import FiveshotError
+from fiveshot.features import feature_blocks
+from fiveshot.files import fingerprint, sha256, whole_file
+
+LAYOUT = 1  # raise when the meaning of a feature file changes
+
+
+def feature_path(root: Path, recording: Recording) -> Path:
+    """Where the features of a recording lie under the feature folder."""
+    return root / recording.split / f"{recording.key}.h5"
+
+
+def recording_fingerprint(recording: Recording, settings: Features) -> str:
+    """Equal when audio, annotations and feature settings are equal."""
+    parts = [LAYOUT, sha256(recording.audio), sha256(recording.csv), settings.model_dump(mode="json")]
+    return fingerprint(parts)
+
+
+def stored_fingerprint(path: Path) -> str | None:
+    """The fingerprint of an existing feature file; None where there is no whole one."""
+    try:
+        with h5py.File(path) as file:
+            return str(file.attrs["fingerprint"])
+    except (OSError, KeyError):
+        return None
+
+
+def write_features(path: Path, recording: Recording, settings: Features, mark: str) -> None:
+    """Extract one recording, block by block, into a file that appears when it is whole."""
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        n_frames = 0
+        sums = {kind: np.zeros(3) for kind in settings.channels}
+        for block in feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings):
+            n_frames += len(next(iter(block.values())))
+            for kind, values in block.items():
+                _append(file, kind, values, n_frames)
+                sums[kind] += values.size, values.sum(dtype=np.float64), np.square(values, dtype=np.float64).sum()
+        _write_table(file, recording)
+        file.attrs.update(
+            sample_rate=settings.sample_rate,
+            hop=settings.hop,
+            n_frames=n_frames,
+            duration_s=recording.duration_s,
+            fingerprint=mark,
+        )
+        for kind, values in sums.items():
+            file[kind].attrs["count_sum_square"] = values
+
+
+def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> None:
+    if not np.isfinite(values).all():
+        raise FiveshotError(f"{file.filename}: the features are not finite; check the audio for overflow.")
+    if kind not in file:
+        file.create_dataset(
+            kind, (0, values.shape[1]), np.float16, maxshape=(None, values.shape[1]), chunks=(256, values.shape[1])
+        )
+    file[kind].resize(n_frames, axis=0)
+    file[kind][n_frames - len(values) :] = values.astype(np.float16)
+
+
+def _write_table(file: h5py.File, recording: Recording) -> None:
+    table, text = recording.events, h5py.string_dtype()
+    group = file.create_group("events")
+    group.attrs["audio_name"] = recording.audio_name
+    group["onset_s"], group["offset_s"] = table.onset_s, table.offset_s
+    group.create_dataset("class_name", data=table.class_name.astype(object), dtype=text, shape=(len(table),))
+    group.create_dataset("value", data=table.value.astype(object), dtype=text, shape=(len(table),))
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """What is known of one recording's features without its frames; frames are read on demand.
+
+    HDF5 handles cannot cross processes, so that each read opens the file anew.
+    """
+
+    path: Path
+    channels: tuple[str, ...]
+    n_frames: int
+    frame_rate: float
+    duration_s: float
+    events: EventTable
+    sums: dict[str, np.ndarray]  # per channel: count, sum and sum of squares of all values
+
+    def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
+        """Frames from `first` to `end`: (channels, frames, mels) float32."""
+        with h5py.File(self.path) as file:
+            return np.stack([file[kind][first:end] for kind in self.channels]).astype(np.float32)
+
+    def blocks(self, frames: int, context: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Walk the recording: (first frame, left context, features with `context` frames on each side)."""
+        for first in range(0, self.n_frames, frames):
+            left = min(context, first)
+            yield first, left, self.frames(first - left, first + frames + context)
+
+
+def open_features(path: Path, settings: Features) -> FeatureFile:
+    """Read the description of a feature file and check that it fits the settings.
+
+    Raises:
+        FiveshotError: no such file, a damaged one, or one made with other settings.
+    """
+    try:
+        with h5py.File(path) as file:
+            _check(file, path, settings)
+            group = file["events"]
+            events = EventTable(
+                onset_s=group["onset_s"][:],
+                offset_s=group["offset_s"][:],
+                class_name=group["class_name"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
+                value=group["value"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
+                audio_name=str(group.attrs["audio_name"]),
+            )
+            return FeatureFile(
+                path=path,
+                channels=settings.channels,
+                n_frames=int(file.attrs["n_frames"]),
+                frame_rate=settings.frame_rate,
+                duration_s=float(file.attrs["duration_s"]),
+                events=events,
+                sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
+            )
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
+    except (OSError, KeyError) as error:
+        raise FiveshotError(f"{path}: a damaged feature file ({error}); run the feature stage again.") from error
+
+
+def _check(file: h5py.File, path: Path, settings: Features) -> None:
+    missing = [kind for kind in settings.channels if kind not in file]
+    wrong = [key for key in ("sample_rate", "hop") if file.attrs[key] != getattr(settings, key)]
+    if not missing and file[settings.channels[0]].shape[1] != settings.mels:
+        wrong.append("mels")
+    if missing or wrong:
+        what = f"holds no {missing[0]}" if missing else f"was made with another features.{wrong[0]}"
+        raise FiveshotError(f"{path}: {what}; run the feature stage again with these settings.")
+
+
+def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over all frames of all files, one of each per channel: (channels,)."""
+    totals = np.array([sum(file.sums[kind] for file in files) for kind in files[0].channels])
+    mean = totals[:, 1] / totals[:, 0]
+    deviation = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
+    return mean.astype(np.float32), deviation.astype(np.float32)
