@@ -23,7 +23,7 @@ class Folder:
         self.root = root
         self.recording("Training_Set/BIRDS/one", f"{HEAD},a,b\none.wav,1,2,POS,UNK\none.wav,3,4,NEG,POS\n")
         self.recording("Training_Set/FROG/two", f"{HEAD},CALL\ntwo.wav,1,2,POS\n", suffix=".flac")
-        self.recording("Validation_Set/OWL/three", test_csv("three"))
+        self.recording("Validation_Set/OWL/three", q_csv("three"))
 
     def recording(self, stem, text, suffix=".wav", **audio):
         self.audio(stem + suffix, **audio)
@@ -48,11 +48,8 @@ class Folder:
         return path
 
 
-def test_csv(name, times=((1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (7, 8))):
+def q_csv(name, times=((1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (7, 8))):
     return "\n".join([f"{HEAD},Q", *(f"{name}.wav,{onset},{offset},POS" for onset, offset in times)])
-
-
-test_csv.__test__ = False
 
 
 @pytest.fixture
@@ -204,18 +201,18 @@ def test_an_event_that_ends_just_beyond_the_audio_is_clipped(folder, end):
 
 
 def test_fewer_than_five_shots_are_a_problem(folder):
-    folder.recording("Validation_Set/OWL/x", test_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5)]))
+    folder.recording("Validation_Set/OWL/x", q_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5)]))
     the_problem(folder, "Validation_Set/OWL/x.csv", "4 POS events found where 5 are needed")
 
 
 @pytest.mark.parametrize("end", [10.0, 10.04])
 def test_a_recording_that_ends_with_its_fifth_shot_is_a_problem(folder, end):
-    folder.recording("Validation_Set/OWL/x", test_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5), (9, end)]))
+    folder.recording("Validation_Set/OWL/x", q_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5), (9, end)]))
     the_problem(folder, "Validation_Set/OWL/x.csv", "leaves no query")
 
 
 def test_five_shots_and_no_further_event_are_enough(folder):
-    folder.recording("Validation_Set/OWL/x", test_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]))
+    folder.recording("Validation_Set/OWL/x", q_csv("x", [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]))
     assert [item.name for item in folder.read().test] == ["three", "x"]
 
 
@@ -231,8 +228,8 @@ def test_audio_outside_any_subset_is_a_problem(folder):
 
 @pytest.mark.parametrize("stem, inside", [("CROW/x", "x"), ("OWL/deep/x", "x"), ("CROW/y", "x")])
 def test_test_recordings_of_one_name_are_a_problem_of_both(folder, stem, inside):
-    folder.recording("Validation_Set/OWL/x", test_csv("x"))
-    folder.recording(f"Validation_Set/{stem}", test_csv(inside))
+    folder.recording("Validation_Set/OWL/x", q_csv("x"))
+    folder.recording(f"Validation_Set/{stem}", q_csv(inside))
     corpus = folder.read()
     assert {problem.path for problem in corpus.problems} == {
         folder.root / "Validation_Set/OWL/x.wav",

@@ -126,6 +126,7 @@ class Train(Section):
     windows_per_class: PositiveInt | None
     validation_share: Annotated[float, Field(gt=0, le=0.5)]
     segment_windows: PositiveInt
+    validation_windows_per_class: PositiveInt | None
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt
     time_filter: TimeFilter

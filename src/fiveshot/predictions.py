@@ -63,7 +63,7 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     rows = _read_rows(path)
     if not rows:
         raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
-    columns = _column_positions(path, rows[0][1])
+    columns = _column_positions(f"{path}, line {rows[0][0]}", rows[0][1])
     events: dict[str, list[tuple[float, float]]] = {}
     for line, cells in rows[1:]:
         name, onset_s, offset_s = _parse(f"{path}, line {line}", cells, columns)
@@ -99,10 +99,10 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise FiveshotError(f"{path}: not a readable csv file ({error}).") from error
 
 
-def _column_positions(path: Path, header: list[str]) -> list[int]:
+def _column_positions(where: str, header: list[str]) -> list[int]:
     names = [cell.strip() for cell in header]
     if any(names.count(column) != 1 for column in HEADER):
-        raise FiveshotError(f"{path}: the header must name {','.join(HEADER)} once; it is {','.join(names)}.")
+        raise FiveshotError(f"{where}: the header must name {','.join(HEADER)}; it is {','.join(names)!r}.")
     return [names.index(column) for column in HEADER]
 
 

@@ -1,0 +1,60 @@
+"""What the stage scripts share: their arguments, where a run lies, and how errors are said."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fiveshot.errors import FiveshotError
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_CONFIG = ROOT / "config.yaml"
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """The arguments that every stage knows; the script's docstring is its help."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--config", type=Path, help="settings to lay over config.yaml, such as config/cpu.yaml")
+    made.add_argument("--data", type=Path, help="corpus root (paths.data)")
+    made.add_argument("--run", type=Path, help="where the run writes; default runs/<name of the config file>")
+    made.add_argument("--set", action="append", default=[], metavar="key.sub=value", help="change one setting")
+    made.add_argument("--strict", action="store_true", help="stop at the first bad recording")
+    return made
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The run's folder: as given, or runs/<name> in the project."""
+    if arguments.run:
+        return arguments.run.resolve()
+    return ROOT / "runs" / (arguments.config.stem if arguments.config else "default")
+
+
+def read_settings(arguments: argparse.Namespace):
+    """The resolved configuration of a call; relative paths in files start at the project."""
+    from fiveshot.config import load_config
+
+    config = load_config(BASE_CONFIG, arguments.config, arguments.set)
+    data = arguments.data.resolve() if arguments.data else ROOT / config.paths.data
+    features = str(ROOT / config.paths.features) if config.paths.features else None
+    paths = config.paths.model_copy(update={"data": str(data), "features": features})
+    return config.model_copy(update={"paths": paths})
+
+
+def run_stage(stage: str, work: Callable, made: argparse.ArgumentParser) -> int:
+    """Parse, open the run, call `work(config, run, arguments)`; exit code 0, or 1 after one sentence."""
+    arguments = made.parse_args()
+    try:
+        from fiveshot.runs import open_run
+
+        config = read_settings(arguments)
+        with open_run(run_folder(arguments), config, stage) as run:
+            return work(config, run, arguments)
+    except FiveshotError as error:
+        if not getattr(error, "logged", False):
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped: type the same command again to go on ({stage}).", file=sys.stderr)
+        return 130

@@ -1,0 +1,63 @@
+"""The feature stage: every recording of a corpus to its HDF5 file, in parallel, skipping what is there."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from fiveshot.compute import available_cores
+from fiveshot.config import Config, Features
+from fiveshot.corpus import Corpus, Recording
+from fiveshot.errors import FiveshotError, Problem
+from fiveshot.store import feature_path, recording_fingerprint, stored_fingerprint, write_features
+
+log = logging.getLogger("fiveshot")
+
+
+def extract(corpus: Corpus, root: Path, config: Config) -> list[Problem]:
+    """Bring the feature folder up to date; what could not be extracted comes back as problems."""
+    jobs = [(recording, feature_path(root, recording), config.features) for recording in corpus.train + corpus.test]
+    problems, done = [], 0
+    for recording, result in tqdm(_results(jobs, config), total=len(jobs), desc="features", unit="file"):
+        if isinstance(result, str):
+            problems.append(Problem(recording.audio, result))
+        done += result is True
+    log.info("features: %d extracted, %d unchanged, %d failed", done, len(jobs) - done - len(problems), len(problems))
+    return problems
+
+
+def _results(jobs: list[tuple], config: Config) -> Iterator[tuple[Recording, bool | str]]:
+    workers = min(config.compute.workers or available_cores(), len(jobs))
+    if workers <= 1:
+        yield from ((job[0], extract_one(*job)) for job in jobs)
+        return
+    # Processes are started afresh: a forked one could hold a lock of torch's threads for ever.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(extract_one, *job): job[0] for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def extract_one(recording: Recording, path: Path, settings: Features) -> bool | str:
+    """True where features were written, False where they were there, a sentence where it failed."""
+    torch.set_num_threads(1)
+    try:
+        mark = recording_fingerprint(recording, settings)
+        if stored_fingerprint(path) == mark:
+            return False
+        write_features(path, recording, settings, mark)
+        return True
+    except FiveshotError as error:
+        return str(error)
+    except OSError as error:
+        return f"could not be read or written ({error.strerror or error})"

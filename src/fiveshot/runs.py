@@ -1,0 +1,134 @@
+"""A run's folder: where everything is, its log, and that only one process writes to it."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fiveshot.config import Config, save_config
+from fiveshot.errors import FiveshotError, Problem
+from fiveshot.files import whole_file
+
+log = logging.getLogger("fiveshot")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def latest(self) -> Path:
+        return self.folder / "checkpoints" / "latest.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "checkpoints" / "best.pt"
+
+    @property
+    def probabilities(self) -> Path:
+        return self.folder / "probabilities"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.csv"
+
+    @property
+    def confident_predictions(self) -> Path:
+        return self.folder / "predictions_confidence.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.json"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    def features(self, config: Config) -> Path:
+        """Where feature files lie: the configured folder, or one inside the run."""
+        return Path(config.paths.features) if config.paths.features else self.folder / "features"
+
+
+@contextmanager
+def open_run(folder: Path, config: Config, stage: str) -> Iterator[Run]:
+    """Make the folder, lock it, log to it, and save the resolved settings.
+
+    Raises:
+        FiveshotError: the folder cannot be written, or another process is writing to it.
+    """
+    run = Run(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise FiveshotError(f"{folder}: the run's folder cannot be written ({error.strerror}).") from error
+    with lock:
+        try:
+            # The system drops the lock with the process, so that a dead run leaves none behind.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FiveshotError(f"{folder}: another process is writing to this run; wait for it.") from error
+        with _logging_to(run.log):
+            save_config(config, run.config)
+            log.info("%s: run %s, seed %d", stage, folder, config.seed)
+            yield run
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handlers = [screen, file]
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    except FiveshotError as error:
+        log.error("error: %s", error)
+        error.logged = True  # type: ignore[attr-defined]
+        raise
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.flush()
+        file.close()
+
+
+def report_problems(problems: Sequence[Problem]) -> int:
+    """Log what was left out and why; the exit code, 0 when there is nothing."""
+    if not problems:
+        return 0
+    log.error("%d left out:", len(problems))
+    for problem in problems:
+        log.error("  %s", problem)
+    return 1
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write a csv with a column per key of the first row, as a whole."""
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,213 @@
+"""Multitask training: SED and TE-VAD losses on one encoder pass over each window."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fiveshot.augment import mask
+from fiveshot.checkpoint import CheckpointInfo, build_network, load_info, load_tensors, save_checkpoint
+from fiveshot.compute import Backend, available_cores, seed_of
+from fiveshot.config import Config
+from fiveshot.errors import FiveshotError
+from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
+from fiveshot.model import FewShotNetwork, mean_embedding
+from fiveshot.runs import Run, write_rows
+from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
+from fiveshot.store import normalisation
+
+log = logging.getLogger("fiveshot")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an epoch draws from."""
+
+    files: list[LabelledFile]
+    train: WindowSet
+    valid: WindowSet
+    classes: list[str]
+    statistics: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class State:
+    """A training run between two epochs: everything that a resumed one needs."""
+
+    network: FewShotNetwork
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        """The best choosing accuracy so far, -1 before the first epoch."""
+        return max((row["choice"] for row in self.rows), default=-1.0)
+
+
+def outputs(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """SED logits (batch, steps, C + 1) and TE-VAD logits (batch, steps, 2) or None."""
+    embedding = network.encoder(batch["features"])
+    sed = network.sed(embedding)
+    if network.te_vad is None:
+        return sed, None
+    target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
+    return sed, network.detect_target(embedding, target, batch["labels"].shape[1])
+
+
+def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tensor) -> Tensor:
+    """Target vectors from masked enrolments: (batch, channels, frames, mels) → (batch, embedding).
+
+    Masked zeros must not reach the batch statistics, so that normalisation uses the running ones here.
+    """
+    training = network.encoder.training
+    network.encoder.eval()
+    embedding = network.encoder(enrolment)
+    network.encoder.train(training)
+    return mean_embedding(embedding, enrolled, network.frames_per_step)
+
+
+def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[int, int]]]:
+    """SED loss, TE-VAD loss, and the frames each branch labels rightly (right, of how many)."""
+    sed, te_vad = outputs(network, batch)
+    labels, per_step = batch["labels"], network.frames_per_step
+    right = {"sed": frame_accuracy(sed, labels, per_step)}
+    sed_loss = frame_cross_entropy(sed, labels, per_step)
+    if te_vad is None:
+        return sed_loss, torch.zeros_like(sed_loss), right
+    wanted = target_labels(labels, batch["target"])
+    right["te_vad"] = frame_accuracy(te_vad, wanted, per_step)
+    return sed_loss, frame_cross_entropy(te_vad, wanted, per_step), right
+
+
+def _loader(data: TrainingData, windows: WindowSet, pairs: list, seed: list[int], config: Config, backend: Backend, augment: bool) -> DataLoader:
+    dataset = WindowDataset(data.files, windows, pairs, data.statistics, config, seed, augment)
+    # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
+    automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
+    return DataLoader(
+        dataset,
+        batch_size=config.train.batch,
+        num_workers=config.compute.workers or automatic,
+        pin_memory=backend.device.type == "cuda",
+    )
+
+
+def _batches(loader: DataLoader, backend: Backend, title: str) -> Iterator[dict[str, Tensor]]:
+    for batch in tqdm(loader, desc=title, leave=False, dynamic_ncols=True):
+        yield {key: value.to(backend.device, non_blocking=True) for key, value in batch.items()}
+
+
+def train_epoch(state: State, data: TrainingData, config: Config, backend: Backend) -> dict[str, float]:
+    """One epoch in place; the mean losses."""
+    seed = seed_of(config.seed, "epoch", state.epoch)
+    torch.manual_seed(seed)
+    pairs = epoch_draw(data.train, config.train.windows_per_class, np.random.default_rng(seed))
+    loader = _loader(data, data.train, pairs, [seed], config, backend, augment=True)
+    state.network.train()
+    totals = np.zeros(3)
+    for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
+        batch["features"] = mask(batch["features"], config.train)
+        with backend.autocast():
+            sed, te_vad, _ = losses(state.network, batch)
+        loss = config.train.sed_weight * sed + config.train.te_vad_weight * te_vad
+        if not torch.isfinite(loss):
+            raise FiveshotError(
+                f"training: the loss is not finite in epoch {state.epoch + 1}, batch {number + 1}; "
+                "the last checkpoint is kept: lower train.learning_rate and go on."
+            )
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        totals += sed.item(), te_vad.item(), 1
+    return {"sed_loss": totals[0] / totals[2], "te_vad_loss": totals[1] / totals[2]}
+
+
+@torch.inference_mode()
+def validate(state: State, data: TrainingData, config: Config, backend: Backend) -> dict[str, float]:
+    """Frame accuracy of both branches on the held-out windows, the same draw in every epoch."""
+    rng = np.random.default_rng(seed_of(config.seed, "validation"))
+    pairs = epoch_draw(data.valid, config.train.validation_windows_per_class, rng)
+    loader = _loader(data, data.valid, pairs, [config.seed, 2], config, backend, augment=False)
+    state.network.eval()
+    counts: dict[str, np.ndarray] = {}
+    for batch in _batches(loader, backend, "validation"):
+        with backend.autocast():
+            right = losses(state.network, batch)[2]
+        for branch, pair in right.items():
+            counts[branch] = counts.get(branch, np.zeros(2)) + pair
+    return {f"{branch}_accuracy": n[0] / max(n[1], 1) for branch, n in counts.items()}
+
+
+def new_state(data: TrainingData, config: Config, backend: Backend) -> State:
+    """Fresh parameters from the seed, Adam."""
+    torch.manual_seed(seed_of(config.seed, "parameters"))
+    network = build_network(config, len(data.classes)).to(backend.device)
+    return State(network, torch.optim.Adam(network.parameters(), lr=config.train.learning_rate))
+
+
+def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> State:
+    """The state saved in `path`, or a new one where there is none or it belongs to other settings."""
+    state = new_state(data, config, backend)
+    if not path.with_suffix(".json").exists():
+        return state
+    info = load_info(path)
+    changed = [s for s in TRAINING_SECTIONS if getattr(info.config, s) != getattr(config, s)]
+    if changed or info.classes != data.classes:
+        log.info("training starts anew: %s changed since the last time", changed[0] if changed else "the classes")
+        return state
+    tensors = load_tensors(path)
+    state.network.load_state_dict(tensors["network"])
+    state.optimizer.load_state_dict(tensors["optimizer"])
+    state.epoch, state.rows = info.epoch, tensors["rows"]
+    return state
+
+
+TRAINING_SECTIONS = ("seed", "features", "labels", "windows", "network", "train")
+
+
+def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:
+    """Train to the last epoch, from the last saved one; write checkpoints and metrics.csv."""
+    state = resume(run.latest, data, config, backend)
+    if state.epoch:
+        log.info("going on after epoch %d", state.epoch)
+    while state.epoch < config.train.epochs:
+        began = time.monotonic()
+        rate = config.train.learning_rate * config.train.decay ** (state.epoch // config.train.decay_epochs)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        row = {"epoch": state.epoch + 1, "learning_rate": rate}
+        row |= train_epoch(state, data, config, backend) | validate(state, data, config, backend)
+        row["choice"] = row.get("te_vad_accuracy", row["sed_accuracy"])
+        row["seconds"] = round(time.monotonic() - began, 1)
+        finish_epoch(run, state, row, data, config)
+    return state
+
+
+def finish_epoch(run: Run, state: State, row: dict[str, float], data: TrainingData, config: Config) -> None:
+    """Log and save an epoch that is through; `best` before `latest`, so that neither is ever behind."""
+    log.info("  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "choice"))
+    is_best = row["choice"] > state.best
+    state.epoch += 1
+    state.rows.append(row)
+    mean, deviation = data.statistics
+    metrics = {k: v for k, v in row.items() if k != "epoch"}
+    info = CheckpointInfo(data.classes, config, mean, deviation, state.epoch, metrics)
+    tensors = {"network": state.network.state_dict()}
+    if is_best:
+        save_checkpoint(run.best, tensors, info)
+    save_checkpoint(run.latest, tensors | {"optimizer": state.optimizer.state_dict(), "rows": state.rows}, info)
+    write_rows(run.metrics, state.rows)
+
+
+def training_statistics(files: list[LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature channel over the training recordings."""
+    return normalisation([file.features for file in files])

@@ -1,0 +1,152 @@
+"""Predictions come back from their csv as they were, and a damaged file is named with its line."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fiveshot.errors import FiveshotError
+from fiveshot.predictions import (
+    Detection,
+    audio_key,
+    read_predictions,
+    write_confident_predictions,
+    write_predictions,
+)
+
+HEADER = "Audiofilename,Starttime,Endtime\n"
+ROWS = [
+    Detection("b.wav", 3.0, 4.0, 0.5),
+    Detection("a, left.wav", np.float64(20.1), np.float32(20.5), 0.9),
+    Detection("a, left.wav", 9.25, 9.5, np.float32(0.75)),
+]
+
+
+def test_the_official_form_has_three_columns_sorted_by_name_and_onset(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, ROWS)
+    expected = HEADER + '"a, left.wav",9.25,9.5\n"a, left.wav",20.1,20.5\nb.wav,3.0,4.0\n'
+    assert path.read_bytes() == expected.encode()
+
+
+def test_the_confident_form_adds_one_column(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_confident_predictions(path, ROWS)
+    with path.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+    assert [float(row["Confidence"]) for row in rows] == [0.75, 0.9, 0.5]
+
+
+@pytest.mark.parametrize("write", [write_predictions, write_confident_predictions])
+def test_no_detections_write_a_header_that_reads_as_no_detections(tmp_path, write):
+    path = tmp_path / "predictions.csv"
+    write(path, [])
+    assert path.read_text().startswith("Audiofilename,Starttime,Endtime")
+    assert read_predictions(path) == {}
+
+
+_SECONDS = st.floats(min_value=0, max_value=1e5, allow_nan=False)
+
+
+@given(
+    times=st.lists(st.tuples(_SECONDS, _SECONDS), min_size=1),
+    name=st.text("abcäö ,\"'-_.0123456789", min_size=1).filter(lambda name: name == name.strip()),
+)
+def test_times_and_names_survive_writing_and_reading_exactly(tmp_path_factory, times, name):
+    path = tmp_path_factory.mktemp("round") / "predictions.csv"
+    events = sorted((min(pair), max(pair)) for pair in times)
+    write_confident_predictions(path, [Detection(name, *event, 0.5) for event in events])
+    read = read_predictions(path)
+    assert list(read) == [name]
+    np.testing.assert_array_equal(read[name], np.array(events))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, ROWS)
+    before = path.read_bytes()
+    with pytest.raises(ValueError):
+        write_predictions(path, [*ROWS, Detection("c.wav", "soon", 1.0, 0.5)])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_byte_order_mark_crlf_blank_lines_and_further_columns_are_accepted(tmp_path):
+    path = tmp_path / "predictions.csv"
+    text = "Audiofilename,Starttime,Endtime,Confidence\r\na.wav,1,2.5,0.9\r\n\r\na.wav,3,4,\r\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    read = read_predictions(path)
+    assert list(read) == ["a.wav"]
+    np.testing.assert_array_equal(read["a.wav"], [[1.0, 2.5], [3.0, 4.0]])
+
+
+def test_rows_keep_the_order_of_the_file(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text(HEADER + "a.wav,5,6\nb.wav,1,2\na.wav,3,4\n")
+    np.testing.assert_array_equal(read_predictions(path)["a.wav"], [[5.0, 6.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.wav,nan,2", "Starttime is nan"),
+        ("a.wav,1,inf", "Endtime is inf"),
+        ("a.wav,-0.1,2", "Starttime is -0.1"),
+        ("a.wav,2,1", r"ends \(1 s\) before it starts \(2 s\)"),
+        ("a.wav,one,2", "Starttime is 'one', which is not a number"),
+        ("a.wav,1,", "the cell Endtime is empty"),
+        ("a.wav,1", "the cell Endtime is empty"),
+        ("a.wav, ,2", "the cell Starttime is empty"),
+        (",1,2", "the cell Audiofilename is empty"),
+    ],
+)
+def test_a_bad_row_is_an_error_that_names_file_and_line(tmp_path, row, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{HEADER}a.wav,0,1\n{row}\n")
+    with pytest.raises(FiveshotError, match=rf"bad\.csv, line 3: .*{message}"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    "header", ["a.wav,1,2", "Audiofilename;Starttime;Endtime", "Audiofilename,Starttime,Starttime,Endtime"]
+)
+def test_a_wrong_header_is_an_error_that_shows_it(tmp_path, header):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{header}\na.wav,1,2\n")
+    with pytest.raises(FiveshotError, match=f"bad.csv, line 1: the header must name .*{header}"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n\n"])
+def test_an_empty_file_is_an_error(tmp_path, content):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    with pytest.raises(FiveshotError, match=r"bad\.csv: the file is empty"):
+        read_predictions(path)
+
+
+def test_a_missing_file_a_folder_and_a_binary_file_are_errors(tmp_path):
+    with pytest.raises(FiveshotError, match=r"none\.csv: there is no such file"):
+        read_predictions(tmp_path / "none.csv")
+    with pytest.raises(FiveshotError, match="not a readable csv file"):
+        read_predictions(tmp_path)
+    path = tmp_path / "sound.wav"
+    path.write_bytes(b"RIFF\xff\xfe\x00\x81")
+    with pytest.raises(FiveshotError, match=r"sound\.wav: not a readable csv file"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["bird.wav", "bird.WAV", "bird.Flac", "bird", "sub/bird.wav", r"d:\sub\bird.wav"]
+)
+def test_names_of_one_recording_share_a_key(name):
+    assert audio_key(name) == "bird"
+
+
+def test_other_dots_and_letter_case_belong_to_the_name():
+    assert audio_key("site.3.wav") == "site.3"
+    assert audio_key("site.mp3") == "site.mp3"
+    assert audio_key("Bird.wav") != audio_key("bird.wav")

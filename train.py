@@ -1,0 +1,31 @@
+"""Stage 2: features -> checkpoint of the multitask frame-level network.
+
+    ./run.sh train --data DIR [--config FILE] [--run DIR] [--set key.sub=value]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fiveshot.cli import parser, run_stage
+
+
+def main(config, run, arguments) -> int:
+    """Train to the last epoch, going on where an earlier call stopped."""
+    from fiveshot.compute import choose_backend
+    from fiveshot.plots import plot_training
+    from fiveshot.runs import log
+    from fiveshot.stages import checked_corpus, training_data
+    from fiveshot.training import train
+
+    backend = choose_backend(config.compute)
+    log.info("compute: %s", backend)
+    corpus = checked_corpus(config, arguments.strict, need_test=False)
+    state = train(run, training_data(run, config, corpus), config, backend)
+    plot_training(run.metrics, run.pictures / "training.png")
+    log.info("best accuracy %.4f; checkpoints in %s", state.best, run.best.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("train", main, parser(__doc__)))
