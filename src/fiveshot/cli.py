@@ -43,18 +43,26 @@ def read_settings(arguments: argparse.Namespace):
 
 
 def run_stage(stage: str, work: Callable, made: argparse.ArgumentParser) -> int:
-    """Parse, open the run, call `work(config, run, arguments)`; exit code 0, or 1 after one sentence."""
-    arguments = made.parse_args()
-    try:
-        from fiveshot.runs import open_run
+    """Parse, open the run, call `work(config, run, arguments)`; the exit code."""
+    return said(lambda arguments: _in_run(stage, work, arguments), made.parse_args())
 
-        config = read_settings(arguments)
-        with open_run(run_folder(arguments), config, stage) as run:
-            return work(config, run, arguments)
+
+def _in_run(stage: str, work: Callable, arguments: argparse.Namespace) -> int:
+    from fiveshot.runs import open_run
+
+    config = read_settings(arguments)
+    with open_run(run_folder(arguments), config, stage) as run:
+        return work(config, run, arguments)
+
+
+def said(work: Callable, arguments: argparse.Namespace) -> int:
+    """Call `work(arguments)`; a user's mistake becomes one sentence and 1, Ctrl-C one line and 130."""
+    try:
+        return work(arguments)
     except FiveshotError as error:
         if not getattr(error, "logged", False):
             print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped: type the same command again to go on ({stage}).", file=sys.stderr)
+        print("\nstopped; the same command goes on from here.", file=sys.stderr)
         return 130

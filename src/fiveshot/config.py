@@ -151,6 +151,7 @@ class SedBranch(Section):
     training_weight: NotNegative
     pseudo_weight: NotNegative
     training_windows_per_class: Count
+    training_frames: PositiveInt
     training_share: Annotated[float, Field(gt=0, le=1)]
     pseudo_from_step: Count
     pseudo_margin: Share

@@ -313,11 +313,14 @@ def _row(counts: Counts) -> dict[str, float]:
 def _overall(totals: Iterable[Counts]) -> dict[str, float]:
     rows = [_row(total) for total in totals]
     f_measures = [row["f-measure"] for row in rows]
+    true_f_measures = [
+        row["f-measure"] if row["TP"] else 0.0 for row in rows
+    ]  # 1e-5 serves the harmonic mean
     return {
         "precision": harmonic_mean(row["precision"] for row in rows),
         "recall": harmonic_mean(row["recall"] for row in rows),
         "fmeasure (percentage)": round(100 * harmonic_mean(f_measures), 3),
-        "arithmetic mean f-measure (percentage)": round(100 * float(np.mean(f_measures)), 3),
+        "arithmetic mean f-measure (percentage)": round(100 * float(np.mean(true_f_measures)), 3),
         **{key: sum(row[key] for row in rows) for key in ("TP", "FP", "FN")},
     }
 

@@ -94,7 +94,6 @@ class FewShotNetwork(nn.Module):
 
     def __init__(self, features: int, mels: int, classes: int, network: Network) -> None:
         super().__init__()
-        self.settings = network
         self.frames_per_step = network.frames_per_step
         self.embedding = network.channels * mels // 16
         self.encoder = Encoder(features, network)
@@ -102,11 +101,12 @@ class FewShotNetwork(nn.Module):
         heads = {"transformer": TransformerHead, "bilstm": BiLstmHead}
         self.te_vad = heads[network.te_vad](self.embedding, network) if network.te_vad != "none" else None
 
-    def detect_target(self, embedding: Tensor, target: Tensor, n_frames: int) -> Tensor:
-        """TE-VAD logits: (batch, steps, embedding) and (batch, embedding) → (batch, steps, 2)."""
-        joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
-        weight = step_weight(n_frames, embedding.shape[1], self.frames_per_step).to(embedding.device)
-        return self.te_vad(joined, weight)
+
+def detect_target(head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int) -> Tensor:
+    """TE-VAD logits: (batch, steps, embedding) and (batch or 1, embedding) → (batch, steps, 2)."""
+    joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
+    weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
+    return head(joined, weight)
 
 
 def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:

@@ -228,3 +228,28 @@ class WindowDataset(Dataset):
             return index
         drawn = int(rng.integers(others))
         return members[drawn + (index in members and drawn >= place)]
+
+
+def class_crops(
+    files: list[LabelledFile], windows: WindowSet, per_class: int, frames: int, config: Config, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training windows for fine-tuning, the same number of every class, cut down to `frames` around an event.
+
+    Returns:
+        features (windows, channels, frames, mels), not standardised, and labels (windows, frames).
+    """
+    length = min(frames, config.windows.frames)
+    features, labels = [], []
+    for c, members in windows.by_class.items():
+        for i in rng.choice(members, size=per_class, replace=len(members) < per_class):
+            window = windows.windows[i]
+            file = files[window.file]
+            cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
+            first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
+            piece = file.features.frames(window.start + first, window.start + first + length)
+            features.append(np.pad(piece, ((0, 0), (0, length - piece.shape[1]), (0, 0))))
+            labels.append(cut[first : first + length])
+    if not features:
+        channels = len(config.features.channels)
+        return np.zeros((0, channels, length, config.features.mels), np.float32), np.zeros((0, length), np.int64)
+    return np.stack(features), np.stack(labels)

@@ -20,7 +20,7 @@ from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config
 from fiveshot.errors import FiveshotError
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, mean_embedding
+from fiveshot.model import FewShotNetwork, detect_target, mean_embedding
 from fiveshot.runs import Run, write_rows
 from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
 from fiveshot.store import normalisation
@@ -61,7 +61,7 @@ def outputs(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, 
     if network.te_vad is None:
         return sed, None
     target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
-    return sed, network.detect_target(embedding, target, batch["labels"].shape[1])
+    return sed, detect_target(network.te_vad, embedding, target, batch["labels"].shape[1], network.frames_per_step)
 
 
 def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
         loss.backward()
         state.optimizer.step()
         totals += sed.item(), te_vad.item(), 1
-    return {"sed_loss": totals[0] / totals[2], "te_vad_loss": totals[1] / totals[2]}
+    return {"sed_loss": float(totals[0] / totals[2]), "te_vad_loss": float(totals[1] / totals[2])}
 
 
 @torch.inference_mode()
@@ -144,7 +144,7 @@ def validate(state: State, data: TrainingData, config: Config, backend: Backend)
             right = losses(state.network, batch)[2]
         for branch, pair in right.items():
             counts[branch] = counts.get(branch, np.zeros(2)) + pair
-    return {f"{branch}_accuracy": n[0] / max(n[1], 1) for branch, n in counts.items()}
+    return {f"{branch}_accuracy": float(n[0] / max(n[1], 1)) for branch, n in counts.items()}
 
 
 def new_state(data: TrainingData, config: Config, backend: Backend) -> State:

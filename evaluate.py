@@ -1,0 +1,61 @@
+"""Stage 4: events + references -> official event-based F-measure and report.
+
+    ./run.sh metric [--data DIR] [--config FILE] [--run DIR]                        the run's own predictions
+    ./run.sh metric --predictions FILE.csv --references DIR --report OUT.json       any predictions
+
+DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fiveshot.cli import parser, read_settings, run_stage, said
+
+
+def score_files(arguments) -> int:
+    """Score a predictions csv against a folder of reference csv files; no run is needed."""
+    from fiveshot.errors import FiveshotError
+    from fiveshot.files import write_json
+    from fiveshot.metric import evaluate, format_report
+    from fiveshot.predictions import read_predictions
+    from fiveshot.references import read_references
+
+    if not (arguments.predictions and arguments.references):
+        raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
+    config = read_settings(arguments)
+    references = read_references(arguments.references)
+    report = evaluate(references, read_predictions(arguments.predictions), config.metric.resamples, config.seed)
+    print(format_report(report))
+    if arguments.report:
+        write_json(arguments.report, report)
+        print(f"report: {arguments.report}")
+    return 0
+
+
+def main(config, run, arguments) -> int:
+    """Score the run's predictions against the corpus it was made from; report.json and pictures."""
+    from fiveshot.files import write_json
+    from fiveshot.metric import evaluate, format_report
+    from fiveshot.predictions import read_predictions
+    from fiveshot.references import corpus_references
+    from fiveshot.runs import log, report_problems
+    from fiveshot.stages import checked_corpus
+
+    corpus = checked_corpus(config, arguments.strict, need_train=False)
+    predictions = read_predictions(run.predictions)
+    report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples, config.seed)
+    write_json(arguments.report or run.report, report)
+    log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
+    return report_problems(corpus.problems)
+
+
+if __name__ == "__main__":
+    made = parser(__doc__)
+    made.add_argument("--predictions", type=Path, help="csv to score in place of a run's")
+    made.add_argument("--references", type=Path, help="folder with SUBSET/*.csv, for --predictions")
+    made.add_argument("--report", type=Path, help="where the JSON report is written")
+    given = made.parse_args()
+    files = given.predictions or given.references
+    sys.exit(said(score_files, given) if files else run_stage("metric", main, made))

@@ -1,0 +1,35 @@
+"""Stage 3: checkpoint + five shots -> frame probabilities (HDF5) -> events (csv), recording by recording.
+
+    ./run.sh finetune --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
+
+Recordings that are done with the same settings are kept, so that a stopped call goes on, and a call with
+other `detect` settings only repeats the post-processing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fiveshot.cli import parser, run_stage
+
+
+def main(config, run, arguments) -> int:
+    """Adapt to every test recording and write the predictions; 1 where something was left out."""
+    from fiveshot.compute import choose_backend
+    from fiveshot.finetuning import finetune_all
+    from fiveshot.predictions import write_confident_predictions, write_predictions
+    from fiveshot.runs import log, report_problems
+    from fiveshot.stages import checked_corpus
+
+    backend = choose_backend(config.compute)
+    log.info("compute: %s", backend)
+    corpus = checked_corpus(config, arguments.strict)
+    detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
+    write_predictions(run.predictions, detections)
+    write_confident_predictions(run.confident_predictions, detections)
+    log.info("%d events in %s", len(detections), run.predictions)
+    return report_problems([*corpus.problems, *problems])
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("finetune", main, parser(__doc__)))

@@ -1,0 +1,191 @@
+"""The fine-tuning stage: every test recording to its probability file, one after the other or as they are left.
+
+A probability file belongs to the settings, checkpoint, features and shots it was made from; where all are
+unchanged it is kept, so that post-processing can be repeated with other settings at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
+from fiveshot.annotations import shots_of
+from fiveshot.branches import LowWindows, pass_frozen
+from fiveshot.checkpoint import CheckpointInfo, load_network
+from fiveshot.compute import Backend, seed_of
+from fiveshot.config import Config
+from fiveshot.corpus import Corpus, Recording
+from fiveshot.errors import FiveshotError, Problem
+from fiveshot.files import fingerprint, sha256, whole_file
+from fiveshot.model import FewShotNetwork
+from fiveshot.postprocess import RecordingProbabilities, detect, wanted_branches
+from fiveshot.predictions import Detection
+from fiveshot.query import Recorded
+from fiveshot.runs import Run
+from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.store import FeatureFile, stored_fingerprint
+from fiveshot.stages import labelled_files, opened
+from fiveshot.support import check_shots, find_support
+
+log = logging.getLogger("fiveshot")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint ready for fine-tuning, with its training windows after the frozen blocks."""
+
+    network: FewShotNetwork
+    info: CheckpointInfo
+    training: LowWindows
+    mark: str  # fingerprint of checkpoint and settings
+
+
+def prepare(run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend) -> Trained:
+    """Load the best checkpoint and send the training windows through its frozen blocks, once for all.
+
+    Raises:
+        FiveshotError: no checkpoint, or one of other features, network or classes.
+    """
+    network, info = load_network(run.best, config)
+    if info.classes != classes:
+        raise FiveshotError(
+            f"{run.best}: trained on {len(info.classes)} classes that are not the {len(classes)} of this corpus; "
+            "use the corpus it was trained on, or train again."
+        )
+    network.to(backend.device)
+    settings = config.finetune.sed
+    windows = window_set(list_windows(files, config))
+    rng = np.random.default_rng(seed_of(config.seed, "training windows"))
+    features, labels = class_crops(files, windows, settings.training_windows_per_class, settings.training_frames, config, rng)
+    features = (features - info.mean[:, None, None]) / info.deviation[:, None, None]
+    training = pass_frozen(network, features.astype(np.float32), labels, backend, half=True)
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")}
+    marks = [config.seed, sha256(run.best), sections, config.detect.median_frames, config.detect.long_shot_s]
+    return Trained(network, info, training, fingerprint(marks))
+
+
+def probability_path(run: Run, recording: Recording) -> Path:
+    """Where the probabilities of a test recording lie."""
+    return run.probabilities / f"{recording.key}.h5"
+
+
+def finetune_recording(
+    path: Path, recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+) -> RecordingProbabilities:
+    """Bring one probability file up to date and return what it holds; each branch is kept or made."""
+    mark = fingerprint([trained.mark, stored_fingerprint(file.path)])
+    kept = read_probabilities(path) if stored_fingerprint(path) == mark else None
+    missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
+    if kept is not None and not missing:
+        return kept
+    judged = _fit(missing, recording, file, trained, config, backend)
+    found = RecordingProbabilities(
+        audio_name=recording.audio_name,
+        frame_rate=file.frame_rate,
+        widen_s=config.labels.widen_s,
+        shots_s=_shots_s(recording),
+        branches=(kept.branches if kept else {}) | {name: one.probability for name, one in judged.items()},
+        levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
+    )
+    write_probabilities(path, found, mark)
+    return found
+
+
+def _shots_s(recording: Recording) -> np.ndarray:
+    shots = shots_of(recording.events, recording.csv)
+    return np.stack([shots.onset_s, shots.offset_s], axis=-1)
+
+
+def _fit(
+    names: list[str], recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+) -> dict[str, Judged]:
+    task = recording_task(recording, file, trained, config, backend)
+    steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
+    with tqdm(total=sum(steps[n] for n in names), desc=recording.name, unit="step", leave=False) as bar:
+        fitted = {}
+        for name in names:
+            if name == "sed":
+                fitted[name] = fit_sed(trained.network, task, trained.training, config, backend, bar.update)
+            else:
+                fitted[name] = fit_te_vad(trained.network, task, config, backend, bar.update)
+    for name, one in fitted.items():
+        if not np.isfinite(one.probability).all():
+            raise FiveshotError(f"{recording.audio}: the {name} branch gave probabilities that are not numbers.")
+    return fitted
+
+
+def recording_task(recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend) -> Task:
+    """The task of one recording, seeded by its subset and name alone, so that order does not matter."""
+    shots = shots_of(recording.events, recording.csv)
+    support = find_support(shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s)
+    check_shots(support, str(recording.csv))
+    long_shots = float((shots.offset_s - shots.onset_s).mean()) > config.detect.long_shot_s
+    recorded = Recorded(file, trained.info.mean, trained.info.deviation)
+    seed = seed_of(config.seed, recording.subset, recording.name)
+    return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
+
+
+def write_probabilities(path: Path, found: RecordingProbabilities, mark: str) -> None:
+    """Write P(POS) per frame and branch with all that post-processing needs, as a whole."""
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update(
+            audio_name=found.audio_name,
+            frame_rate=found.frame_rate,
+            widen_s=found.widen_s,
+            fingerprint=mark,
+        )
+        file["shots_s"] = found.shots_s
+        for name, probability in found.branches.items():
+            file.create_dataset(name, data=probability.astype(np.float32), compression="gzip", shuffle=True)
+            file[name].attrs["confidence_level"] = found.levels[name]
+
+
+def read_probabilities(path: Path) -> RecordingProbabilities:
+    """Read a probability file; FiveshotError where it is absent or damaged."""
+    try:
+        with h5py.File(path) as file:
+            names = [name for name in ("sed", "te_vad") if name in file]
+            return RecordingProbabilities(
+                audio_name=str(file.attrs["audio_name"]),
+                frame_rate=float(file.attrs["frame_rate"]),
+                widen_s=float(file.attrs["widen_s"]),
+                shots_s=file["shots_s"][:],
+                branches={name: file[name][:] for name in names},
+                levels={name: float(file[name].attrs["confidence_level"]) for name in names},
+            )
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: no probabilities yet; run the finetune stage first.") from error
+    except (OSError, KeyError) as error:
+        raise FiveshotError(f"{path}: a damaged probability file; run the finetune stage again.") from error
+
+
+def finetune_all(
+    run: Run, corpus: Corpus, config: Config, backend: Backend, strict: bool
+) -> tuple[list[Detection], list[Problem]]:
+    """Every test recording in turn: its events, and what could not be done. With `strict` the first stops it."""
+    if not corpus.test:
+        raise FiveshotError(f"{config.paths.data}: no usable recording in {config.corpus.test_folder}.")
+    trained = prepare(run, *labelled_files(run, config, corpus.train), config, backend)
+    detections: list[Detection] = []
+    problems: list[Problem] = []
+    for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
+        try:
+            file = opened(run, config, recording)
+            path = probability_path(run, recording)
+            found = finetune_recording(path, recording, file, trained, config, backend)
+            events = detect(found, config.detect)
+        except FiveshotError as error:
+            if strict:
+                raise
+            problems.append(Problem(recording.audio, str(error)))
+            continue
+        detections += events
+        levels = ", ".join(f"{name} {level:.2f}" for name, level in found.levels.items())
+        log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
+    return detections, problems

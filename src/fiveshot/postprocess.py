@@ -1,0 +1,83 @@
+"""From P(POS) per frame to events: fusion, threshold, gap filling, median filter, shortest length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from fiveshot.config import Detect
+from fiveshot.predictions import Detection
+from fiveshot.windows import event_seconds, runs
+
+
+@dataclass(frozen=True)
+class RecordingProbabilities:
+    """What fine-tuning leaves behind for one recording.
+
+    Attributes:
+        branches: branch name → P(POS) per frame (frames,).
+        levels: branch name → confidence level θ.
+        shots_s: (5, 2) onsets and offsets of the shots.
+    """
+
+    audio_name: str
+    frame_rate: float
+    widen_s: float
+    shots_s: np.ndarray
+    branches: dict[str, np.ndarray]
+    levels: dict[str, float]
+
+    @property
+    def query_start_s(self) -> float:
+        return float(self.shots_s[-1, 1])
+
+
+def wanted_branches(settings: Detect) -> tuple[str, ...]:
+    """The branches that the settings call for."""
+    return ("sed", "te_vad") if settings.branches == "both" else (settings.branches,)
+
+
+def fuse(found: RecordingProbabilities, settings: Detect) -> tuple[np.ndarray, float]:
+    """Mean P(POS) and mean θ of the wanted branches."""
+    names = wanted_branches(settings)
+    probability = np.mean([found.branches[name] for name in names], axis=0)
+    return probability, float(np.mean([found.levels[name] for name in names]))
+
+
+def threshold(level: float, settings: Detect) -> float:
+    """The P(POS) above which a frame is part of an event."""
+    if settings.threshold == "fixed":
+        return settings.minimum
+    return max(level - settings.offset, settings.minimum)
+
+
+def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum: float) -> np.ndarray:
+    """Close gaps between events that are shorter than `longest` frames and likely positive."""
+    filled = active.copy()
+    for first, end in runs(~active):
+        inside = first > 0 and end < len(active)
+        if inside and end - first < longest and probability[first:end].mean() > minimum:
+            filled[first:end] = True
+    return filled
+
+
+def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
+    """The events of one recording's query, in time order."""
+    probability, level = fuse(found, settings)
+    active = probability > threshold(level, settings)
+    lengths = found.shots_s[:, 1] - found.shots_s[:, 0]
+    if lengths.mean() > settings.long_shot_s:
+        longest = round(settings.fill_gap_s * found.frame_rate)
+        active = fill_gaps(active, probability, longest, settings.fill_gap_minimum)
+    active = median_filter(active.astype(np.uint8), settings.median_frames, mode="constant") > 0
+    spans = runs(active)
+    times = event_seconds(spans, found.frame_rate, found.widen_s)
+    events = []
+    for (first, end), (onset, offset) in zip(spans, times, strict=True):
+        onset = max(float(onset), found.query_start_s)
+        if offset - onset >= max(settings.shortest_share * lengths.min(), 1e-3):
+            confidence = float(probability[first:end].mean())
+            events.append(Detection(found.audio_name, onset, float(offset), confidence))
+    return events
