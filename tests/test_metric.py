@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mir_eval.util import match_events
 
 from fiveshot.errors import FiveshotError
-from fiveshot.metric import Counts, Reference, evaluate, format_report, match, match_counts
+from fiveshot.metric import Counts, Reference, evaluate, format_report, match, match_counts, scores
 from fiveshot.predictions import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -247,6 +247,11 @@ def test_a_subset_without_any_hit_pulls_the_harmonic_mean_to_nearly_nothing():
     assert report["overall_scores"]["recall"] == pytest.approx(2 / (1 + 1e5))
     assert report["overall_scores"]["fmeasure (percentage)"] == 0.002
     assert report["overall_scores"]["arithmetic mean f-measure (percentage)"] == 50.0
+
+
+def test_a_precision_below_the_floor_is_lifted_to_it_as_in_the_official_program():
+    row = scores(Counts(tp=1, fp=10**6))
+    assert row == {"precision": 1e-5, "recall": 1.0, "f-measure": 1 / (1 + 0.5e6)}
 
 
 def test_no_predictions_at_all_have_a_defined_score():

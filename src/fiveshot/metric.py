@@ -113,7 +113,7 @@ def match(reference: np.ndarray, predicted: np.ndarray, min_iou: float = MIN_IOU
 
 
 def overlapping_pairs(reference: np.ndarray, predicted: np.ndarray, min_iou: float) -> np.ndarray:
-    """All (reference, predicted) index pairs with IoU above `min_iou`, (pairs, 2), in lexical order."""
+    """All (reference, predicted) index pairs with IoU above `min_iou`, (pairs, 2), in no promised order."""
     by_onset = np.argsort(predicted[:, 0], kind="stable")
     onsets = predicted[by_onset, 0]
     # A prediction that starts d before a reference event of length L has IoU <= L / (L + d), so that only
@@ -123,7 +123,7 @@ def overlapping_pairs(reference: np.ndarray, predicted: np.ndarray, min_iou: flo
     last = np.searchsorted(onsets, reference[:, 1], side="right")
     found = [np.empty((0, 2), dtype=np.intp)]
     for row in np.flatnonzero(last > first):
-        near = np.sort(by_onset[first[row] : last[row]])
+        near = by_onset[first[row] : last[row]]
         hits = near[iou(reference[row], predicted[near]) > min_iou]
         found.append(np.column_stack([np.full(len(hits), row), hits]))
     return np.concatenate(found)
@@ -246,7 +246,7 @@ def _official_order(onset_s: np.ndarray) -> np.ndarray:
 
 
 def _connected_groups(pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Row numbers of `pairs` for each connected part of the graph they span, in order within a part."""
+    """Row numbers of `pairs` for each connected part of the graph they span."""
     if len(pairs) == 0:
         return
     references = pairs[:, 0].max() + 1

@@ -16,6 +16,7 @@ from fiveshot.errors import FiveshotError, Problem
 from fiveshot.files import whole_file
 
 log = logging.getLogger("fiveshot")
+LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,13 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 def report_problems(problems: Sequence[Problem]) -> int:
-    """Log what was left out and why; the exit code, 0 when there is nothing."""
+    """Log what was left out and why; the exit code: 0 when there is nothing, else 3 (finished without them)."""
     if not problems:
         return 0
     log.error("%d left out:", len(problems))
     for problem in problems:
         log.error("  %s", problem)
-    return 1
+    return LEFT_OUT
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:

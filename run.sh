@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# One door to every stage; `./run.sh -h` lists them. Works from any directory.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+usage() {
+    cat <<'EOF'
+usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=value]... [--strict]
+
+  setup      make .venv and install requirements.txt                        2 to 5 minutes, once
+  feature    check the corpus, extract features to HDF5                     1 minute per 5 hours of audio and core
+  train      train the network; goes on where it was stopped                minutes with a GPU, see README for a CPU
+  finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
+  metric     score the run, or --predictions FILE --references DIR          seconds
+  all        feature, train, finetune, metric
+  demo       all of it on a generated corpus, with pictures                 under 10 minutes on two cores
+  test       lint and tests                                                 under 25 minutes on two cores
+
+  --config   a file of settings laid over config.yaml, such as config/cpu.yaml
+  --data     the folder that holds Training_Set and Validation_Set
+  --run      where everything is written; default runs/NAME, the name of the config file
+  --set      change one setting, such as --set train.epochs=4; may be repeated
+  --strict   stop at the first bad recording
+
+The python of FIVESHOT_PYTHON or of an activated environment is used as it is; else .venv is made.
+EOF
+}
+
+# A python of the user's own is respected; .venv is rebuilt when a requirements file changes.
+find_python() {
+    if [[ -n "${FIVESHOT_PYTHON:-}" ]]; then
+        PYTHON="$FIVESHOT_PYTHON"
+    elif [[ -n "${VIRTUAL_ENV:-}" && "$VIRTUAL_ENV" != "$ROOT/.venv" ]]; then
+        PYTHON="$VIRTUAL_ENV/bin/python"
+    elif [[ -n "${CONDA_PREFIX:-}" ]]; then
+        PYTHON="$CONDA_PREFIX/bin/python"
+    else
+        PYTHON="$ROOT/.venv/bin/python"
+        install_requirements "$1"
+    fi
+}
+
+install_requirements() {
+    local file="$ROOT/$1" stamp="$ROOT/.venv/.installed-$1" hash
+    hash="$(cat "$ROOT"/requirements*.txt | cksum)"
+    if [[ -f "$stamp" && "$(cat "$stamp")" == "$hash" ]]; then return; fi
+    echo "setting up .venv from $1 (once)"
+    if [[ ! -x "$PYTHON" ]]; then "$(system_python)" -m venv "$ROOT/.venv"; fi
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$file"
+    echo "$hash" >"$stamp"
+}
+
+system_python() {
+    local name
+    for name in python3.12 python3.11 python3.13 python3.10 python3; do
+        if command -v "$name" >/dev/null && "$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "error: no python3 of version 3.10 or newer with venv was found; install one, or set FIVESHOT_PYTHON." >&2
+    return 1
+}
+
+run_python() {
+    # glibc hands large blocks back to the system at once, and the network asks for them again at every
+    # step; keeping them halves the time on a CPU.
+    MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}" \
+        MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-8589934592}" \
+        MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}" \
+        PYTHONPATH="$ROOT/src${PYTHONPATH:+:$PYTHONPATH}" \
+        "$PYTHON" "$@"
+}
+
+stage() {
+    run_python "$ROOT/$1.py" "${@:2}"
+}
+
+# Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
+all_stages() {
+    local name code worst=0
+    for name in feature_extract train finetune evaluate; do
+        code=0
+        stage "$name" "$@" || code=$?
+        if [[ $code -ne 0 && $code -ne 3 ]]; then return "$code"; fi
+        if [[ $code -eq 3 ]]; then worst=3; fi
+    done
+    return "$worst"
+}
+
+demo() {
+    local corpus
+    corpus="$(run_python -m fiveshot.demo --config "$ROOT/config/demo.yaml" "$@")"
+    all_stages --config "$ROOT/config/demo.yaml" "$@" --data "$corpus"
+}
+
+run_tests() {
+    (
+        cd "$ROOT"
+        "$PYTHON" -m ruff check .
+        "$PYTHON" -m ruff format --check .
+        run_python -m pytest "$@"
+    )
+}
+
+main() {
+    local command="${1:-}"
+    [[ $# -gt 0 ]] && shift
+    case "$command" in
+        -h | --help | help) usage; return ;;
+        "") usage >&2; return 2 ;;
+        setup | feature | train | finetune | metric | all | demo) find_python requirements.txt ;;
+        test) find_python requirements-dev.txt ;;
+        *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
+    esac
+    case "$command" in
+        setup) echo "ready: $PYTHON" ;;
+        feature) stage feature_extract "$@" ;;
+        train) stage train "$@" ;;
+        finetune) stage finetune "$@" ;;
+        metric) stage evaluate "$@" ;;
+        all) all_stages "$@" ;;
+        demo) demo "$@" ;;
+        test) run_tests "$@" ;;
+    esac
+}
+
+main "$@"
