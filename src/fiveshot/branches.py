@@ -39,9 +39,13 @@ class LowWindows:
     def pick(self, count: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """A random choice of windows, all of them in order when there are no more than `count`."""
         if count >= len(self):
-            return self.low.to(device).float(), self.labels.to(device)
+            return _ready(self.low, device), self.labels.to(device)
         chosen = torch.randperm(len(self), generator=generator)[:count]
-        return self.low[chosen].to(device).float(), self.labels[chosen].to(device)
+        return _ready(self.low[chosen], device), self.labels[chosen].to(device)
+
+
+def _ready(low: Tensor, device: torch.device) -> Tensor:
+    return low.to(device, torch.float32, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -134,7 +138,7 @@ def support_means(network: FewShotNetwork, windows: LowWindows, backend: Backend
 def batches(windows: LowWindows, backend: Backend) -> Iterator[tuple[Tensor, Tensor]]:
     """All windows in order, some at a time, on the device."""
     for i in range(0, len(windows), BATCH):
-        yield windows.low[i : i + BATCH].to(backend.device).float(), windows.labels[i : i + BATCH].to(backend.device)
+        yield _ready(windows.low[i : i + BATCH], backend.device), windows.labels[i : i + BATCH].to(backend.device)
 
 
 def lowest_mean(probability: Tensor, labels: Tensor, frames_per_step: int) -> float:

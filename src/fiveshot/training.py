@@ -151,7 +151,19 @@ def new_state(data: TrainingData, config: Config, backend: Backend) -> State:
     """Fresh parameters from the seed, Adam."""
     torch.manual_seed(seed_of(config.seed, "parameters"))
     network = build_network(config, len(data.classes)).to(backend.device)
-    return State(network, torch.optim.Adam(network.parameters(), lr=config.train.learning_rate))
+    groups = [{"params": [*network.encoder.parameters(), *network.sed.parameters()], "branch": "sed"}]
+    if network.te_vad is not None:
+        groups.append({"params": list(network.te_vad.parameters()), "branch": "te_vad"})
+    return State(network, torch.optim.Adam(groups, lr=config.train.learning_rate))
+
+
+def set_learning_rates(state: State, config: Config) -> float:
+    """Step decay; the rate of the encoder and SED head, the TE-VAD head having its own."""
+    factor = config.train.decay ** (state.epoch // config.train.decay_epochs)
+    rates = {"sed": config.train.learning_rate, "te_vad": config.train.te_vad_learning_rate}
+    for group in state.optimizer.param_groups:
+        group["lr"] = factor * rates[group["branch"]]
+    return factor * config.train.learning_rate
 
 
 def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> State:
@@ -181,10 +193,7 @@ def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> Sta
         log.info("going on after epoch %d", state.epoch)
     while state.epoch < config.train.epochs:
         began = time.monotonic()
-        rate = config.train.learning_rate * config.train.decay ** (state.epoch // config.train.decay_epochs)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        row = {"epoch": state.epoch + 1, "learning_rate": rate}
+        row = {"epoch": state.epoch + 1, "learning_rate": set_learning_rates(state, config)}
         row |= train_epoch(state, data, config, backend) | validate(state, data, config, backend)
         row["choice"] = row.get("te_vad_accuracy", row["sed_accuracy"])
         row["seconds"] = round(time.monotonic() - began, 1)
