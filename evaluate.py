@@ -26,7 +26,9 @@ def score_files(arguments) -> int:
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
     config = read_settings(arguments)
     references = read_references(arguments.references)
-    report = evaluate(references, read_predictions(arguments.predictions), config.metric.resamples, config.seed)
+    report = evaluate(
+        references, read_predictions(arguments.predictions), config.metric.resamples, config.seed
+    )
     print(format_report(report))
     if arguments.report:
         write_json(arguments.report, report)

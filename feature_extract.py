@@ -1,6 +1,6 @@
 """Stage 1: audio and csv -> features, one HDF5 file per recording.
 
-    ./run.sh feature --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
+./run.sh feature --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
 """
 
 from __future__ import annotations

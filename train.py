@@ -1,6 +1,6 @@
 """Stage 2: features -> checkpoint of the multitask frame-level network.
 
-    ./run.sh train --data DIR [--config FILE] [--run DIR] [--set key.sub=value]
+./run.sh train --data DIR [--config FILE] [--run DIR] [--set key.sub=value]
 """
 
 from __future__ import annotations

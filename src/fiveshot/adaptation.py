@@ -62,7 +62,13 @@ Progress = Callable[[int], None]
 
 
 def make_task(
-    recorded: Recorded, support: Support, long_shots: bool, seed: int, network: FewShotNetwork, config: Config, backend: Backend
+    recorded: Recorded,
+    support: Support,
+    long_shots: bool,
+    seed: int,
+    network: FewShotNetwork,
+    config: Config,
+    backend: Backend,
 ) -> Task:
     """Read the support; where the gaps are too short to learn from, mine negatives in the query."""
     if support.gap_frames < max(config.finetune.support.min_gap_frames, 1):
@@ -86,10 +92,14 @@ def with_mined_gaps(
     chosen = np.zeros(len(found), dtype=bool)
     chosen[np.argsort(likeness, kind="stable")[:wanted]] = True
     mined = np.minimum(runs(chosen & np.isfinite(likeness)) * per_step, recorded.n_frames)
-    return Support(support.shots, np.concatenate([support.gaps, mined[mined[:, 1] > mined[:, 0]]]), support.query_start)
+    return Support(
+        support.shots, np.concatenate([support.gaps, mined[mined[:, 1] > mined[:, 0]]]), support.query_start
+    )
 
 
-def _support_low(task: Task, network: FewShotNetwork, config: Config, backend: Backend, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+def _support_low(
+    task: Task, network: FewShotNetwork, config: Config, backend: Backend, purpose: str
+) -> tuple[np.ndarray, np.ndarray]:
     settings = config.finetune.support
     return support_windows(
         task.features, task.support, settings, config.windows.frames, settings.windows, task.rng(purpose)
@@ -97,7 +107,12 @@ def _support_low(task: Task, network: FewShotNetwork, config: Config, backend: B
 
 
 def fit_sed(
-    network: FewShotNetwork, task: Task, training: LowWindows, config: Config, backend: Backend, progress: Progress
+    network: FewShotNetwork,
+    task: Task,
+    training: LowWindows,
+    config: Config,
+    backend: Backend,
+    progress: Progress,
 ) -> Judged:
     """Adapt the SED branch and judge the whole recording."""
     settings = config.finetune.sed
@@ -114,11 +129,15 @@ def fit_sed(
     for step in range(settings.steps):
         if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
             pseudo = pseudo_windows(branch, network, windows, task, config, backend)
-        parts = [(settings.support_weight, windows.pick(settings.windows_per_step, draw, backend.device), False)]
+        parts = [
+            (settings.support_weight, windows.pick(settings.windows_per_step, draw, backend.device), False)
+        ]
         if len(training) and settings.training_weight > 0:
             parts.append((settings.training_weight, training.pick(share, draw, backend.device), True))
         if pseudo is not None and len(pseudo):
-            parts.append((settings.pseudo_weight, pseudo.pick(settings.windows_per_step, draw, backend.device), False))
+            parts.append(
+                (settings.pseudo_weight, pseudo.pick(settings.windows_per_step, draw, backend.device), False)
+            )
         optimizer.zero_grad(set_to_none=True)
         for weight, (low, labels), of_classes in parts:
             # Backward part by part: the gradients add up, and memory holds one part at a time.
@@ -149,7 +168,12 @@ def sed_level(branch: SedBranch, windows: LowWindows, backend: Backend) -> float
 
 
 def judge_sed(
-    branch: SedBranch, network: FewShotNetwork, windows: LowWindows, task: Task, config: Config, backend: Backend
+    branch: SedBranch,
+    network: FewShotNetwork,
+    windows: LowWindows,
+    task: Task,
+    config: Config,
+    backend: Backend,
 ) -> Judged:
     """θ, and P(POS) of every frame."""
 
@@ -175,7 +199,12 @@ def pseudo_labels(probability: np.ndarray, level: float, long_shots: bool, confi
 
 
 def pseudo_windows(
-    branch: SedBranch, network: FewShotNetwork, windows: LowWindows, task: Task, config: Config, backend: Backend
+    branch: SedBranch,
+    network: FewShotNetwork,
+    windows: LowWindows,
+    task: Task,
+    config: Config,
+    backend: Backend,
 ) -> LowWindows | None:
     """Query windows labelled by the branch itself: some that hold positives, as many that hold negatives."""
     judged = judge_sed(branch, network, windows, task, config, backend)
@@ -193,7 +222,9 @@ def pseudo_windows(
     return pass_frozen(network, features, picked, backend)
 
 
-def _choose(labels: np.ndarray, starts: np.ndarray, frames: int, most: int, rng: np.random.Generator) -> list[int]:
+def _choose(
+    labels: np.ndarray, starts: np.ndarray, frames: int, most: int, rng: np.random.Generator
+) -> list[int]:
     chosen: list[int] = []
     for value in (1, 0):
         holding = [int(s) for s in starts if (labels[s : s + frames] == value).any()]
@@ -202,7 +233,9 @@ def _choose(labels: np.ndarray, starts: np.ndarray, frames: int, most: int, rng:
     return sorted(set(chosen))
 
 
-def fit_te_vad(network: FewShotNetwork, task: Task, config: Config, backend: Backend, progress: Progress) -> Judged:
+def fit_te_vad(
+    network: FewShotNetwork, task: Task, config: Config, backend: Backend, progress: Progress
+) -> Judged:
     """Adapt the TE-VAD branch and judge the whole recording.
 
     In each step, set 1 gives target vectors (its POS frames, all else masked, as in training) for the
@@ -231,7 +264,9 @@ def fit_te_vad(network: FewShotNetwork, task: Task, config: Config, backend: Bac
     return judge_te_vad(branch.eval(), enrolling, labelled, task, config, backend)
 
 
-def _te_vad_sets(network: FewShotNetwork, task: Task, config: Config, backend: Backend) -> tuple[LowWindows, LowWindows]:
+def _te_vad_sets(
+    network: FewShotNetwork, task: Task, config: Config, backend: Backend
+) -> tuple[LowWindows, LowWindows]:
     features, labels = _support_low(task, network, config, backend, "set 1")
     masked = features * (labels == 1)[:, None, :, None]
     enrolling = pass_frozen(network, masked.astype(np.float32), labels, backend)
@@ -240,7 +275,12 @@ def _te_vad_sets(network: FewShotNetwork, task: Task, config: Config, backend: B
 
 @torch.no_grad()
 def judge_te_vad(
-    branch: TeVadBranch, enrolling: LowWindows, labelled: LowWindows, task: Task, config: Config, backend: Backend
+    branch: TeVadBranch,
+    enrolling: LowWindows,
+    labelled: LowWindows,
+    task: Task,
+    config: Config,
+    backend: Backend,
 ) -> Judged:
     """θ, and P(POS) of every frame given the mean target vector of the shots."""
     vectors = [branch.target(low, labels == 1) for low, labels in batches(enrolling, backend)]

@@ -49,9 +49,7 @@ def probe(path: Path) -> AudioInfo:
         handle.seek(handle.frames - 1)
         if len(handle.read(1)) != 1:
             raise _cut_off(path)
-        return AudioInfo(
-            handle.samplerate, handle.channels, handle.frames, handle.frames / handle.samplerate
-        )
+        return AudioInfo(handle.samplerate, handle.channels, handle.frames, handle.frames / handle.samplerate)
 
 
 def read_blocks(path: Path, sample_rate: int, block_s: float = 30.0) -> Iterator[np.ndarray]:

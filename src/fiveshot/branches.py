@@ -49,7 +49,9 @@ def _ready(low: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def pass_frozen(network: FewShotNetwork, features: np.ndarray, labels: np.ndarray, backend: Backend, half: bool = False) -> LowWindows:
+def pass_frozen(
+    network: FewShotNetwork, features: np.ndarray, labels: np.ndarray, backend: Backend, half: bool = False
+) -> LowWindows:
     """Send windows through blocks 1 and 2: features (windows, channels, frames, mels)."""
     low = []
     for i in range(0, len(features), BATCH):
@@ -138,7 +140,10 @@ def support_means(network: FewShotNetwork, windows: LowWindows, backend: Backend
 def batches(windows: LowWindows, backend: Backend) -> Iterator[tuple[Tensor, Tensor]]:
     """All windows in order, some at a time, on the device."""
     for i in range(0, len(windows), BATCH):
-        yield _ready(windows.low[i : i + BATCH], backend.device), windows.labels[i : i + BATCH].to(backend.device)
+        yield (
+            _ready(windows.low[i : i + BATCH], backend.device),
+            windows.labels[i : i + BATCH].to(backend.device),
+        )
 
 
 def lowest_mean(probability: Tensor, labels: Tensor, frames_per_step: int) -> float:

@@ -19,7 +19,9 @@ def parser(doc: str) -> argparse.ArgumentParser:
     made.add_argument("--config", type=Path, help="settings to lay over config.yaml, such as config/cpu.yaml")
     made.add_argument("--data", type=Path, help="corpus root (paths.data)")
     made.add_argument("--run", type=Path, help="where the run writes; default runs/<name of the config file>")
-    made.add_argument("--set", action="append", default=[], metavar="key.sub=value", help="change one setting")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="key.sub=value", help="change one setting"
+    )
     made.add_argument("--strict", action="store_true", help="stop at the first bad recording")
     return made
 

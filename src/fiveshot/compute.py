@@ -39,7 +39,11 @@ class Backend:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} threads"
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"{self.threads} threads"
+        )
         return f"{self.device.type} ({name}), {'bfloat16' if self.bfloat16 else 'float32'}"
 
 

@@ -336,7 +336,9 @@ def _one_setting(text: str) -> dict:
 def _sentence(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
     # Union branches add type names to the location; only real key parts are shown.
-    key = ".".join(str(part) for part in first["loc"] if str(part) in {w for k in _keys(Config) for w in k.split(".")})
+    key = ".".join(
+        str(part) for part in first["loc"] if str(part) in {w for k in _keys(Config) for w in k.split(".")}
+    )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{source}: the key {key} is missing."

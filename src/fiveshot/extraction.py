@@ -22,13 +22,21 @@ log = logging.getLogger("fiveshot")
 
 def extract(corpus: Corpus, root: Path, config: Config) -> list[Problem]:
     """Bring the feature folder up to date; what could not be extracted comes back as problems."""
-    jobs = [(recording, feature_path(root, recording), config.features) for recording in corpus.train + corpus.test]
+    jobs = [
+        (recording, feature_path(root, recording), config.features)
+        for recording in corpus.train + corpus.test
+    ]
     problems, done = [], 0
     for recording, result in tqdm(_results(jobs, config), total=len(jobs), desc="features", unit="file"):
         if isinstance(result, str):
             problems.append(Problem(recording.audio, result))
         done += result is True
-    log.info("features: %d extracted, %d unchanged, %d failed", done, len(jobs) - done - len(problems), len(problems))
+    log.info(
+        "features: %d extracted, %d unchanged, %d failed",
+        done,
+        len(jobs) - done - len(problems),
+        len(problems),
+    )
     return problems
 
 

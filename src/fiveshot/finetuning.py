@@ -29,8 +29,8 @@ from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
-from fiveshot.store import FeatureFile, stored_fingerprint
 from fiveshot.stages import labelled_files, opened
+from fiveshot.store import FeatureFile, stored_fingerprint
 from fiveshot.support import check_shots, find_support
 
 log = logging.getLogger("fiveshot")
@@ -46,7 +46,9 @@ class Trained:
     mark: str  # fingerprint of checkpoint and settings
 
 
-def prepare(run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend) -> Trained:
+def prepare(
+    run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend
+) -> Trained:
     """Load the best checkpoint and send the training windows through its frozen blocks, once for all.
 
     Raises:
@@ -62,10 +64,14 @@ def prepare(run: Run, files: list[LabelledFile], classes: list[str], config: Con
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
-    features, labels = class_crops(files, windows, settings.training_windows_per_class, settings.training_frames, config, rng)
+    features, labels = class_crops(
+        files, windows, settings.training_windows_per_class, settings.training_frames, config, rng
+    )
     features = (features - info.mean[:, None, None]) / info.deviation[:, None, None]
     training = pass_frozen(network, features.astype(np.float32), labels, backend, half=True)
-    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")}
+    sections = {
+        name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")
+    }
     marks = [config.seed, sha256(run.best), sections, config.detect.median_frames, config.detect.long_shot_s]
     return Trained(network, info, training, fingerprint(marks))
 
@@ -103,7 +109,12 @@ def _shots_s(recording: Recording) -> np.ndarray:
 
 
 def _fit(
-    names: list[str], recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+    names: list[str],
+    recording: Recording,
+    file: FeatureFile,
+    trained: Trained,
+    config: Config,
+    backend: Backend,
 ) -> dict[str, Judged]:
     task = recording_task(recording, file, trained, config, backend)
     steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
@@ -116,14 +127,20 @@ def _fit(
                 fitted[name] = fit_te_vad(trained.network, task, config, backend, bar.update)
     for name, one in fitted.items():
         if not np.isfinite(one.probability).all():
-            raise FiveshotError(f"{recording.audio}: the {name} branch gave probabilities that are not numbers.")
+            raise FiveshotError(
+                f"{recording.audio}: the {name} branch gave probabilities that are not numbers."
+            )
     return fitted
 
 
-def recording_task(recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend) -> Task:
+def recording_task(
+    recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+) -> Task:
     """The task of one recording, seeded by its subset and name alone, so that order does not matter."""
     shots = shots_of(recording.events, recording.csv)
-    support = find_support(shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s)
+    support = find_support(
+        shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s
+    )
     check_shots(support, str(recording.csv))
     long_shots = float((shots.offset_s - shots.onset_s).mean()) > config.detect.long_shot_s
     recorded = Recorded(file, trained.info.mean, trained.info.deviation)

@@ -103,7 +103,9 @@ class FewShotNetwork(nn.Module):
         self.te_vad = heads[network.te_vad](self.embedding, network) if network.te_vad != "none" else None
 
 
-def detect_target(head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int) -> Tensor:
+def detect_target(
+    head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int
+) -> Tensor:
     """TE-VAD logits: (batch, steps, embedding) and (batch or 1, embedding) → (batch, steps, 2)."""
     joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
     weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)

@@ -74,7 +74,12 @@ Judge = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) →
 
 @torch.inference_mode()
 def probabilities(
-    recorded: Recorded, windows: Windows, frames_per_step: int, device: torch.device, encode: Encode, judge: Judge
+    recorded: Recorded,
+    windows: Windows,
+    frames_per_step: int,
+    device: torch.device,
+    encode: Encode,
+    judge: Judge,
 ) -> np.ndarray:
     """P(POS) of every frame, windows stitched: (n_frames,) float32."""
     per_window = -(-windows.frames // frames_per_step)
@@ -83,7 +88,9 @@ def probabilities(
         embedding = encode(features)[0, steps]
         first = torch.from_numpy((group - group[0]) // frames_per_step)
         index = (first[:, None] + torch.arange(per_window)).to(device)
-        found.append(to_frames(judge(embedding[index]), frames_per_step, windows.frames).float().cpu().numpy())
+        found.append(
+            to_frames(judge(embedding[index]), frames_per_step, windows.frames).float().cpu().numpy()
+        )
     starts = aligned_starts(recorded.n_frames, windows, frames_per_step)
     count = max(recorded.n_frames, windows.frames)
     return stitch(np.concatenate(found), starts, count, windows.hop_frames)[: recorded.n_frames]

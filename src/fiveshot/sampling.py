@@ -53,7 +53,9 @@ def label_frames(file: FeatureFile, subset: str, classes: list[str], widen_s: fl
     spans = event_frames(events.onset_s, events.offset_s, file.frame_rate, file.n_frames, widen_s)
     number = {name: index for index, name in enumerate(classes, start=1)}
     for value in ("UNK", "POS"):
-        for (first, end), name in zip(spans[events.value == value], events.class_name[events.value == value], strict=True):
+        for (first, end), name in zip(
+            spans[events.value == value], events.class_name[events.value == value], strict=True
+        ):
             labels[first:end] = IGNORED if value == "UNK" else number[class_label(subset, name)]
     return labels
 
@@ -128,7 +130,10 @@ def _without_overlap(windows: list[Window], held: set[int], frames: int) -> tupl
     valid = [
         windows[i]
         for i in sorted(held)
-        if not any((windows[i].file, s) in blocked for s in range(windows[i].start - frames + 1, windows[i].start + frames))
+        if not any(
+            (windows[i].file, s) in blocked
+            for s in range(windows[i].start - frames + 1, windows[i].start + frames)
+        )
     ]
     return window_set(sorted(train, key=lambda w: (w.file, w.start))), window_set(valid)
 
@@ -205,7 +210,9 @@ class WindowDataset(Dataset):
     def _standardised(self, features: np.ndarray, labels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((features - self.mean) / self.deviation).astype(np.float32))
 
-    def _enrolment(self, index: int, target: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _enrolment(
+        self, index: int, target: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         length = min(self.config.train.enrolment_frames, self.config.windows.frames)
         members = self.windows.by_class.get(target)
         if not members:  # a background window is asked for a class that it does not hold
@@ -231,7 +238,12 @@ class WindowDataset(Dataset):
 
 
 def class_crops(
-    files: list[LabelledFile], windows: WindowSet, per_class: int, frames: int, config: Config, rng: np.random.Generator
+    files: list[LabelledFile],
+    windows: WindowSet,
+    per_class: int,
+    frames: int,
+    config: Config,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training windows for fine-tuning, the same number of every class, cut down to `frames` around an event.
 
@@ -251,5 +263,7 @@ def class_crops(
             labels.append(cut[first : first + length])
     if not features:
         channels = len(config.features.channels)
-        return np.zeros((0, channels, length, config.features.mels), np.float32), np.zeros((0, length), np.int64)
+        return np.zeros((0, channels, length, config.features.mels), np.float32), np.zeros(
+            (0, length), np.int64
+        )
     return np.stack(features), np.stack(labels)

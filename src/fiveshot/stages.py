@@ -19,7 +19,9 @@ log = logging.getLogger("fiveshot")
 def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_test: bool = True) -> Corpus:
     """Read the corpus and print its table; with `strict`, a problem is an error."""
     folders = config.corpus
-    corpus = read_corpus(Path(config.paths.data), folders.training_folder, folders.test_folder, need_train, need_test)
+    corpus = read_corpus(
+        Path(config.paths.data), folders.training_folder, folders.test_folder, need_train, need_test
+    )
     log.info("%s", corpus_table(corpus))
     if strict and corpus.problems:
         raise FiveshotError(f"{corpus.problems[0]} (stopped by --strict)")
@@ -31,7 +33,9 @@ def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
     return open_features(feature_path(run.features(config), recording), config.features)
 
 
-def labelled_files(run: Run, config: Config, recordings: tuple[Recording, ...]) -> tuple[list[LabelledFile], list[str]]:
+def labelled_files(
+    run: Run, config: Config, recordings: tuple[Recording, ...]
+) -> tuple[list[LabelledFile], list[str]]:
     """Training recordings with a label per frame, and the classes the labels count from 1."""
     classes = training_classes(recordings)
     files = [opened(run, config, recording) for recording in recordings]
@@ -46,7 +50,9 @@ def labelled_files(run: Run, config: Config, recordings: tuple[Recording, ...]) 
 def training_data(run: Run, config: Config, corpus: Corpus) -> TrainingData:
     """Windows to train on and to choose the checkpoint by."""
     if not corpus.train:
-        raise FiveshotError(f"{config.paths.data}: no usable training recording in {config.corpus.training_folder}.")
+        raise FiveshotError(
+            f"{config.paths.data}: no usable training recording in {config.corpus.training_folder}."
+        )
     files, classes = labelled_files(run, config, corpus.train)
     train, valid = split_windows(list_windows(files, config), config)
     log.info(

@@ -49,7 +49,11 @@ def write_features(path: Path, recording: Recording, settings: Features, mark: s
             n_frames += len(next(iter(block.values())))
             for kind, values in block.items():
                 _append(file, kind, values, n_frames)
-                sums[kind] += values.size, values.sum(dtype=np.float64), np.square(values, dtype=np.float64).sum()
+                sums[kind] += (
+                    values.size,
+                    values.sum(dtype=np.float64),
+                    np.square(values, dtype=np.float64).sum(),
+                )
         _write_table(file, recording)
         file.attrs.update(
             sample_rate=settings.sample_rate,
@@ -67,7 +71,11 @@ def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> No
         raise FiveshotError(f"{file.filename}: the features are not finite; check the audio for overflow.")
     if kind not in file:
         file.create_dataset(
-            kind, (0, values.shape[1]), np.float16, maxshape=(None, values.shape[1]), chunks=(256, values.shape[1])
+            kind,
+            (0, values.shape[1]),
+            np.float16,
+            maxshape=(None, values.shape[1]),
+            chunks=(256, values.shape[1]),
         )
     file[kind].resize(n_frames, axis=0)
     file[kind][n_frames - len(values) :] = values.astype(np.float16)
@@ -138,7 +146,9 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
     except (OSError, KeyError) as error:
-        raise FiveshotError(f"{path}: a damaged feature file ({error}); run the feature stage again.") from error
+        raise FiveshotError(
+            f"{path}: a damaged feature file ({error}); run the feature stage again."
+        ) from error
 
 
 def _check(file: h5py.File, path: Path, settings: Features) -> None:

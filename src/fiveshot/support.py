@@ -40,18 +40,28 @@ class Support:
         return labels
 
 
-def find_support(shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, widen_s: float) -> Support:
+def find_support(
+    shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, widen_s: float
+) -> Support:
     """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event."""
     spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, widen_s)
     query_start = min(int(shots.offset_s[-1] * frame_rate), n_frames)
     free = np.ones(query_start, dtype=bool)
-    for first, end in [*spans, *event_frames(unknown.onset_s, unknown.offset_s, frame_rate, n_frames, widen_s)]:
+    for first, end in [
+        *spans,
+        *event_frames(unknown.onset_s, unknown.offset_s, frame_rate, n_frames, widen_s),
+    ]:
         free[first:end] = False
     return Support(spans, runs(free), query_start)
 
 
 def support_windows(
-    features: np.ndarray, support: Support, settings: SupportSettings, window: int, count: int, rng: np.random.Generator
+    features: np.ndarray,
+    support: Support,
+    settings: SupportSettings,
+    window: int,
+    count: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows to fine-tune on, of the configured kind.
 
@@ -82,7 +92,9 @@ def reconstructed_window(
     return _joined(pieces, window, settings.crossfade_frames)
 
 
-def _random_crop(features: np.ndarray, spans: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
+def _random_crop(
+    features: np.ndarray, spans: np.ndarray, longest: int, rng: np.random.Generator
+) -> np.ndarray:
     first, end = spans[rng.integers(len(spans))]
     length = min(longest, end - first)
     start = first + rng.integers(end - first - length + 1)

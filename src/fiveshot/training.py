@@ -61,7 +61,9 @@ def outputs(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, 
     if network.te_vad is None:
         return sed, None
     target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
-    return sed, detect_target(network.te_vad, embedding, target, batch["labels"].shape[1], network.frames_per_step)
+    return sed, detect_target(
+        network.te_vad, embedding, target, batch["labels"].shape[1], network.frames_per_step
+    )
 
 
 def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tensor) -> Tensor:
@@ -76,7 +78,9 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     return mean_embedding(embedding, enrolled, network.frames_per_step)
 
 
-def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[int, int]]]:
+def losses(
+    network: FewShotNetwork, batch: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, dict[str, tuple[int, int]]]:
     """SED loss, TE-VAD loss, and the frames each branch labels rightly (right, of how many)."""
     sed, te_vad = outputs(network, batch)
     labels, per_step = batch["labels"], network.frames_per_step
@@ -89,7 +93,15 @@ def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, T
     return sed_loss, frame_cross_entropy(te_vad, wanted, per_step), right
 
 
-def _loader(data: TrainingData, windows: WindowSet, pairs: list, seed: list[int], config: Config, backend: Backend, augment: bool) -> DataLoader:
+def _loader(
+    data: TrainingData,
+    windows: WindowSet,
+    pairs: list,
+    seed: list[int],
+    config: Config,
+    backend: Backend,
+    augment: bool,
+) -> DataLoader:
     dataset = WindowDataset(data.files, windows, pairs, data.statistics, config, seed, augment)
     # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
     automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
@@ -174,7 +186,9 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     info = load_info(path)
     changed = [s for s in TRAINING_SECTIONS if getattr(info.config, s) != getattr(config, s)]
     if changed or info.classes != data.classes:
-        log.info("training starts anew: %s changed since the last time", changed[0] if changed else "the classes")
+        log.info(
+            "training starts anew: %s changed since the last time", changed[0] if changed else "the classes"
+        )
         return state
     tensors = load_tensors(path)
     state.network.load_state_dict(tensors["network"])
@@ -213,7 +227,9 @@ def finish_epoch(run: Run, state: State, row: dict[str, float], data: TrainingDa
     tensors = {"network": state.network.state_dict()}
     if is_best:
         save_checkpoint(run.best, tensors, info)
-    save_checkpoint(run.latest, tensors | {"optimizer": state.optimizer.state_dict(), "rows": state.rows}, info)
+    save_checkpoint(
+        run.latest, tensors | {"optimizer": state.optimizer.state_dict(), "rows": state.rows}, info
+    )
     write_rows(run.metrics, state.rows)
 
 
