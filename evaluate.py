@@ -40,6 +40,7 @@ def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
+    from fiveshot.pictures import draw_detections
     from fiveshot.predictions import read_predictions
     from fiveshot.references import corpus_references
     from fiveshot.runs import log, report_problems
@@ -50,6 +51,8 @@ def main(config, run, arguments) -> int:
     report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples, config.seed)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
+    if draw_detections(run, config, corpus.test, predictions):
+        log.info("pictures: %s", run.pictures)
     return report_problems(corpus.problems)
 
 

@@ -95,7 +95,7 @@ def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, Checkpoint
         for key in type(wanted).model_fields:
             if getattr(trained, key) != getattr(wanted, key):
                 raise FiveshotError(
-                    f"{path}: trained with {section}.{key}={getattr(trained, key)}, but the configuration says "
+                    f"{path}: trained with {section}.{key}={getattr(trained, key)}, but the settings have "
                     f"{getattr(wanted, key)}; use the same settings or train again."
                 )
     network = build_network(config, len(info.classes))

@@ -190,7 +190,8 @@ class Detect(Section):
 
 
 class Metric(Section):
-    resamples: Annotated[int, Field(ge=0)]
+    resamples: Count
+    pictures: Count
 
 
 class Compute(Section):

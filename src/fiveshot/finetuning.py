@@ -1,4 +1,4 @@
-"""The fine-tuning stage: every test recording to its probability file, one after the other or as they are left.
+"""The fine-tuning stage: every test recording to its probability file, one after the other.
 
 A probability file belongs to the settings, checkpoint, features and shots it was made from; where all are
 unchanged it is kept, so that post-processing can be repeated with other settings at once.
@@ -57,7 +57,7 @@ def prepare(
     network, info = load_network(run.best, config)
     if info.classes != classes:
         raise FiveshotError(
-            f"{run.best}: trained on {len(info.classes)} classes that are not the {len(classes)} of this corpus; "
+            f"{run.best}: trained on {len(info.classes)} classes, not on the {len(classes)} of this corpus; "
             "use the corpus it was trained on, or train again."
         )
     network.to(backend.device)
@@ -185,7 +185,7 @@ def read_probabilities(path: Path) -> RecordingProbabilities:
 def finetune_all(
     run: Run, corpus: Corpus, config: Config, backend: Backend, strict: bool
 ) -> tuple[list[Detection], list[Problem]]:
-    """Every test recording in turn: its events, and what could not be done. With `strict` the first stops it."""
+    """Every test recording in turn: its events, and what failed. With `strict` the first failure stops it."""
     if not corpus.test:
         raise FiveshotError(f"{config.paths.data}: no usable recording in {config.corpus.test_folder}.")
     trained = prepare(run, *labelled_files(run, config, corpus.train), config, backend)

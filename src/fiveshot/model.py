@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self.block3 = Block(n, n, 2, None)
 
     def low(self, x: Tensor) -> Tensor:
-        """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), zero frames filling a step."""
+        """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up."""
         missing = -x.shape[2] % self.frames_per_step
         return self.block1(self.block0(functional.pad(x, (0, 0, 0, missing))))
 

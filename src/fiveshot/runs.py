@@ -118,7 +118,7 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 def report_problems(problems: Sequence[Problem]) -> int:
-    """Log what was left out and why; the exit code: 0 when there is nothing, else 3 (finished without them)."""
+    """Log what was left out and why; the exit code: 0, or 3 (finished without them)."""
     if not problems:
         return 0
     log.error("%d left out:", len(problems))

@@ -72,7 +72,8 @@ def list_windows(files: list[LabelledFile], config: Config) -> list[Window]:
             (found if classes else empty).append(Window(number, int(start), classes))
     if not found:
         raise FiveshotError(
-            "no training window holds a whole event; check the training csv files, or set labels.cut_events=keep."
+            "no training window holds a whole event; check the training csv files, "
+            "or set labels.cut_events=keep."
         )
     keep = min(len(empty), round(config.windows.background_share * len(found)))
     rng = np.random.default_rng([config.seed, 1])
@@ -94,7 +95,7 @@ def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, Win
     if len(np.unique(group)) < folds:
         raise FiveshotError(
             f"the training recordings are too short to hold out train.validation_share="
-            f"{config.train.validation_share}: lower train.segment_windows, now {config.train.segment_windows}."
+            f"{config.train.validation_share}: lower train.segment_windows ({config.train.segment_windows})."
         )
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=config.seed % 2**32)
     held = next(splitter.split(np.zeros(len(windows)), target, group.ravel()))[1]
