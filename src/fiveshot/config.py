@@ -242,14 +242,17 @@ def _require(condition: bool, message: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: 1e-3 is a number, `no` and `off` are words."""
+    """YAML 1.2 scalars: 1e-3 is a number, `no`, `off` and 1:30 are words."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    letter: [pair for pair in pairs if pair[0].rsplit(":", 1)[-1] not in ("bool", "int", "float")]
     for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$", re.I), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$"),
@@ -315,7 +318,9 @@ def _merge(base: dict, changes: dict, source: str, prefix: str = "") -> None:
         full = f"{prefix}{key}"
         if full not in known:
             raise _unknown_key(full, source)
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
+        if isinstance(value, dict) and any(name.startswith(f"{full}.") for name in known):
+            if not isinstance(base.get(key), dict):
+                base[key] = {}
             _merge(base[key], value, source, f"{full}.")
         else:
             base[key] = copy.deepcopy(value)
@@ -341,6 +346,8 @@ def _sentence(error: ValidationError, source: str) -> str:
         str(part) for part in first["loc"] if str(part) in {w for k in _keys(Config) for w in k.split(".")}
     )
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return f"{source}: a text is not valid Unicode."
     if first["type"] == "missing":
         return f"{source}: the key {key} is missing."
     if first["type"] == "value_error":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -29,7 +31,7 @@ def extract(corpus: Corpus, root: Path, config: Config) -> list[Problem]:
     problems, done = [], 0
     for recording, result in tqdm(_results(jobs, config), total=len(jobs), desc="features", unit="file"):
         if isinstance(result, str):
-            problems.append(Problem(recording.audio, result))
+            problems.append(Problem(recording.audio, result.removeprefix(f"{recording.audio}: ")))
         done += result is True
     log.info(
         "features: %d extracted, %d unchanged, %d failed",
@@ -46,11 +48,18 @@ def _results(jobs: list[tuple], config: Config) -> Iterator[tuple[Recording, boo
         yield from ((job[0], extract_one(*job)) for job in jobs)
         return
     # Processes are started afresh: a forked one could hold a lock of torch's threads for ever.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    # Ctrl-C reaches every process: the workers end the file they are at, and this one tells the user.
+    context, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=quiet) as pool:
         waiting = {pool.submit(extract_one, *job): job[0] for job in jobs}
         try:
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
+        except BrokenProcessPool as error:
+            raise FiveshotError(
+                "features: the system ended a worker process, most often for want of memory; "
+                "lower compute.workers and run the feature stage again."
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fiveshot.errors import FiveshotError
@@ -25,7 +25,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             f"{path}: could not be written ({error.strerror or error}); check the disk and its rights."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be taken away: that must not hide the first error.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -97,7 +97,12 @@ def open_run(folder: Path, config: Config, stage: str) -> Iterator[Run]:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    try:
+        screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise FiveshotError(
+            f"{path}: the log cannot be written ({error.strerror}); check its rights."
+        ) from error
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -6,6 +6,7 @@ processes change nothing.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,14 +93,27 @@ def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, Win
     _, group = np.unique(groups, axis=0, return_inverse=True)
     target = _rarest_class(windows)
     folds = max(2, round(1 / config.train.validation_share))
+    for held in _folds(target, group.ravel(), folds, config.seed):
+        train, valid = _without_overlap(windows, held, config.windows.frames)
+        if valid.by_class:
+            return train, valid
+    raise FiveshotError(
+        f"the training recordings are too short to hold out train.validation_share="
+        f"{config.train.validation_share}: lower train.segment_windows ({config.train.segment_windows})."
+    )
+
+
+def _folds(target: np.ndarray, group: np.ndarray, folds: int, seed: int) -> list[set[int]]:
+    """Sets of windows that could be held out; none where segments are fewer than folds."""
     if len(np.unique(group)) < folds:
-        raise FiveshotError(
-            f"the training recordings are too short to hold out train.validation_share="
-            f"{config.train.validation_share}: lower train.segment_windows ({config.train.segment_windows})."
-        )
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=config.seed % 2**32)
-    held = next(splitter.split(np.zeros(len(windows)), target, group.ravel()))[1]
-    return _without_overlap(windows, set(held.tolist()), config.windows.frames)
+        return []
+    if np.unique(target, return_counts=True)[1].max() < folds:
+        target = np.zeros_like(target)  # too few windows of every class to stratify by
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        # A class with fewer windows than folds is no news: it stays in training.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return [set(held.tolist()) for _, held in splitter.split(np.zeros(len(target)), target, group)]
 
 
 def _rarest_class(windows: list[Window]) -> np.ndarray:
@@ -192,40 +206,35 @@ class WindowDataset(Dataset):
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([*self.seed, item])
         index, target = self.pairs[item]
-        features, labels = self._cut(self.windows.windows[index])
-        if self.augment:
-            features = time_filter(features, self.config.train, self.config.features, rng)
-        window = self._standardised(features, labels)
+        if target not in self.windows.by_class:  # a background window is asked for a class it does not hold
+            target = int(rng.choice(list(self.windows.by_class)))
+        window, labels = self._cut(index, rng)
         sample = {"features": window, "labels": torch.from_numpy(labels), "target": torch.tensor(target)}
         if self.config.network.te_vad != "none":
             sample["enrolment"], sample["enrolment_mask"] = self._enrolment(index, target, rng)
         return sample
 
-    def _cut(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        frames = self.config.windows.frames
+    def _cut(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+        """Standardised features of a window, zero beyond the recording, and its labels."""
+        window, frames = self.windows.windows[index], self.config.windows.frames
         file = self.files[window.file]
         labels = window_labels(file.labels, window.start, frames, self.config.labels.cut_events)
         features = file.features.frames(window.start, window.start + frames)
-        return np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0))), labels
-
-    def _standardised(self, features: np.ndarray, labels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(((features - self.mean) / self.deviation).astype(np.float32))
+        if self.augment:
+            features = time_filter(features, self.config.train, self.config.features, rng)
+        features = ((features - self.mean) / self.deviation).astype(np.float32)
+        return torch.from_numpy(np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0)))), labels
 
     def _enrolment(
         self, index: int, target: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         length = min(self.config.train.enrolment_frames, self.config.windows.frames)
-        members = self.windows.by_class.get(target)
-        if not members:  # a background window is asked for a class that it does not hold
-            members = self.windows.by_class[target := int(rng.choice(list(self.windows.by_class)))]
-        features, labels = self._cut(self.windows.windows[self._partner(index, members, rng)])
-        if self.augment:
-            features = time_filter(features, self.config.train, self.config.features, rng)
+        window, labels = self._cut(self._partner(index, self.windows.by_class[target], rng), rng)
         mask = labels == target
         first = int(np.clip(rng.choice(np.flatnonzero(mask)) - length // 2, 0, len(labels) - length))
         mask = mask[first : first + length]
-        window = self._standardised(features[:, first : first + length], labels)
-        return window * torch.from_numpy(mask)[None, :, None], torch.from_numpy(mask)
+        enrolled = window[:, first : first + length] * torch.from_numpy(mask)[None, :, None]
+        return enrolled, torch.from_numpy(mask)
 
     def _partner(self, index: int, members: tuple[int, ...], rng: np.random.Generator) -> int:
         place = members.index(index) if index in members else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fiveshot.features import feature_blocks
 from fiveshot.files import fingerprint, sha256, whole_file
 
 LAYOUT = 1  # raise when the meaning of a feature file changes
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py says to a damaged file
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -36,7 +38,7 @@ def stored_fingerprint(path: Path) -> str | None:
     try:
         with h5py.File(path) as file:
             return str(file.attrs["fingerprint"])
-    except (OSError, KeyError):
+    except DAMAGE:
         return None
 
 
@@ -55,9 +57,8 @@ def write_features(path: Path, recording: Recording, settings: Features, mark: s
                     np.square(values, dtype=np.float64).sum(),
                 )
         _write_table(file, recording)
+        file.attrs.update(_numbers(settings))
         file.attrs.update(
-            sample_rate=settings.sample_rate,
-            hop=settings.hop,
             n_frames=n_frames,
             duration_s=recording.duration_s,
             fingerprint=mark,
@@ -107,7 +108,7 @@ class FeatureFile:
 
     def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
         """Frames from `first` to `end`: (channels, frames, mels) float32."""
-        with h5py.File(self.path) as file:
+        with _opened(self.path) as file:
             return np.stack([file[kind][first:end] for kind in self.channels]).astype(np.float32)
 
     def blocks(self, frames: int, context: int) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -123,42 +124,54 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
     Raises:
         FiveshotError: no such file, a damaged one, or one made with other settings.
     """
+    with _opened(path) as file:
+        _check(file, path, settings)
+        group = file["events"]
+        events = EventTable(
+            onset_s=group["onset_s"][:],
+            offset_s=group["offset_s"][:],
+            class_name=group["class_name"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
+            value=group["value"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
+            audio_name=str(group.attrs["audio_name"]),
+        )
+        return FeatureFile(
+            path=path,
+            channels=settings.channels,
+            n_frames=int(file.attrs["n_frames"]),
+            frame_rate=settings.frame_rate,
+            duration_s=float(file.attrs["duration_s"]),
+            events=events,
+            sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path) as file:
-            _check(file, path, settings)
-            group = file["events"]
-            events = EventTable(
-                onset_s=group["onset_s"][:],
-                offset_s=group["offset_s"][:],
-                class_name=group["class_name"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
-                value=group["value"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
-                audio_name=str(group.attrs["audio_name"]),
-            )
-            return FeatureFile(
-                path=path,
-                channels=settings.channels,
-                n_frames=int(file.attrs["n_frames"]),
-                frame_rate=settings.frame_rate,
-                duration_s=float(file.attrs["duration_s"]),
-                events=events,
-                sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
-            )
+            yield file
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
-    except (OSError, KeyError) as error:
+    except DAMAGE as error:
         raise FiveshotError(
-            f"{path}: a damaged feature file ({error}); run the feature stage again."
+            f"{path}: a damaged feature file ({error}); delete it and run the feature stage again."
         ) from error
 
 
 def _check(file: h5py.File, path: Path, settings: Features) -> None:
     missing = [kind for kind in settings.channels if kind not in file]
-    wrong = [key for key in ("sample_rate", "hop") if file.attrs[key] != getattr(settings, key)]
-    if not missing and file[settings.channels[0]].shape[1] != settings.mels:
-        wrong.append("mels")
+    wrong = [key for key, value in _numbers(settings).items() if file.attrs.get(key, value) != value]
     if missing or wrong:
         what = f"holds no {missing[0]}" if missing else f"was made with another features.{wrong[0]}"
         raise FiveshotError(f"{path}: {what}; run the feature stage again with these settings.")
+
+
+def _numbers(settings: Features) -> dict[str, float]:
+    """The settings that shape the frames of the wanted kinds, by their full name below `features`."""
+    values = settings.model_dump(exclude={"kind", "pcen"})
+    if "pcen" in settings.channels:
+        values |= {f"pcen.{key}": value for key, value in settings.pcen.model_dump().items()}
+    return values
 
 
 def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,294 @@
+"""Fine-tuning on one recording: easy events are found, nothing else is touched, the same seed says the same."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, recorded, small_config
+
+from fiveshot import adaptation
+from fiveshot.adaptation import (
+    fit_sed,
+    fit_te_vad,
+    make_task,
+    pseudo_labels,
+    pseudo_windows,
+    sed_level,
+    sed_loss,
+    with_mined_gaps,
+)
+from fiveshot.branches import LowWindows, SedBranch, TeVadBranch, pass_frozen, support_means
+from fiveshot.checkpoint import build_network
+from fiveshot.losses import frame_cross_entropy
+from fiveshot.support import Support, find_support
+
+N_FRAMES = 420
+EDGE = 6  # frames beside an event's border whose step holds both sides, or sees them
+EXACT = 1e-5  # the order of sums only
+CONFIG = small_config()
+
+
+@cache
+def network(*changes):
+    torch.manual_seed(3)
+    return build_network(small_config(*changes), 2).eval()
+
+
+def no_events():
+    return events([], [])
+
+
+def task_of(config, made, values=None, shots=SHOTS, seed=7, long_shots=False):
+    values = bright(N_FRAMES, SHOTS + QUERY_EVENTS, 5) if values is None else values
+    support = find_support(events(shots), no_events(), RATE, len(values), 0)
+    return make_task(recorded(values), support, long_shots, seed, made, config, cpu(config))
+
+
+def training_windows(config, made, count=4):
+    """Windows of two training classes, bright in either band."""
+    values = [bright(64, [(20, 40)], seed, (LOW, HIGH)[seed % 2]) for seed in range(2 * count)]
+    labels = np.zeros((2 * count, 64), dtype=np.int64)
+    labels[:, 20:40] = 1 + np.arange(2 * count)[:, None] % 2
+    return pass_frozen(made, np.stack(values)[:, None], labels, cpu(config), half=True)
+
+
+def fitted(branch, *changes, seed=7, progress=lambda n: None, te_vad="transformer", **given_task):
+    config = small_config(f"network.te_vad={te_vad}", *changes)
+    made = network(f"network.te_vad={te_vad}")
+    task = task_of(config, made, seed=seed, **given_task)
+    if branch == "sed":
+        training = training_windows(config, made)
+        return fit_sed(made, task, training, config, cpu(config), progress)
+    return fit_te_vad(made, task, config, cpu(config), progress)
+
+
+def inside_and_outside(probability, spans=QUERY_EVENTS, first=SHOTS[-1][1]):
+    """P well inside the query's events, and well outside of them."""
+    inside = np.zeros(N_FRAMES, bool)
+    near = np.zeros(N_FRAMES, bool)
+    for start, end in spans:
+        inside[start + EDGE : end - EDGE] = True
+        near[start - EDGE : end + EDGE] = True
+    outside = ~near
+    outside[: first + EDGE] = False
+    return probability[inside], probability[outside]
+
+
+@pytest.mark.parametrize("kind", ["reconstructed", "natural", "mixed"])
+def test_the_sed_branch_finds_bright_events(kind):
+    found = fitted("sed", f"finetune.support.kind={kind}", "finetune.sed.steps=60")
+    inside, outside = inside_and_outside(found.probability)
+    assert found.probability.shape == (N_FRAMES,)
+    assert np.median(inside) > 0.7 and np.median(outside) < 0.3
+    assert inside.mean() > 0.6 and outside.mean() < 0.35
+    assert 0.5 < found.confidence_level <= 1
+
+
+@pytest.mark.parametrize("kind", ["transformer", "bilstm"])
+def test_the_te_vad_branch_finds_bright_events(kind):
+    found = fitted("te_vad", "finetune.te_vad.steps=80", te_vad=kind)
+    inside, outside = inside_and_outside(found.probability)
+    assert np.median(inside) > 0.7 and np.median(outside) < 0.3
+    assert inside.mean() > 0.6 and outside.mean() < 0.35
+    assert 0.5 < found.confidence_level <= 1
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+def test_the_same_seed_says_bitwise_the_same_whatever_was_drawn_before(branch):
+    torch.manual_seed(1)
+    one = fitted(branch)
+    torch.manual_seed(2)
+    torch.rand(17)
+    other = fitted(branch)
+    assert np.array_equal(one.probability, other.probability)
+    assert one.confidence_level == other.confidence_level
+    assert not np.array_equal(one.probability, fitted(branch, seed=8).probability)
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+def test_fitting_leaves_the_trained_network_as_it_was(branch):
+    made = network("network.te_vad=transformer")
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    steps = []
+    fitted(branch, progress=steps.append)
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+    assert not made.training and all(p.grad is None for p in made.parameters())
+    assert sum(steps) == 40
+
+
+@pytest.mark.parametrize(("branch", "made_by"), [("sed", SedBranch), ("te_vad", TeVadBranch)])
+def test_frozen_blocks_stay_and_adapting_blocks_and_heads_move(monkeypatch, branch, made_by):
+    kept = []
+    init = made_by.__init__
+
+    def remembered(self, *arguments):
+        init(self, *arguments)
+        kept.append((self, {key: value.clone() for key, value in self.state_dict().items()}))
+
+    monkeypatch.setattr(made_by, "__init__", remembered)
+    fitted(branch)
+    ((made, before),) = kept
+    moved = {key for key, value in made.state_dict().items() if not torch.equal(value, before[key])}
+    still = ("encoder.block0", "encoder.block1")
+    assert not {key for key in moved if key.startswith(still) or "running" in key}
+    must = {name for name, p in made.named_parameters() if p.requires_grad}
+    # The keys' bias of an attention changes nothing, so that its gradient is rounding.
+    assert must <= moved | {key for key in must if "in_proj_bias" in key}
+
+
+def test_without_training_windows_the_sed_branch_is_fitted_to_the_support_alone():
+    config = small_config("finetune.sed.steps=60")
+    made = network()
+    none = LowWindows(torch.zeros(0, 8, 16, 4), torch.zeros(0, 64, dtype=torch.long))
+    found = fit_sed(made, task_of(config, made), none, config, cpu(config), lambda n: None)
+    inside, outside = inside_and_outside(found.probability)
+    assert np.median(inside) > 0.7 and np.median(outside) < 0.3
+
+
+def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
+    config, made = small_config(), network()
+    windows = adaptation._support_low(task_of(config, made), made, config, cpu(config), "sed")
+    low = pass_frozen(made, *windows, cpu(config))
+    branch = SedBranch(made, *support_means(made, low, cpu(config)))
+    with torch.no_grad():
+        p = branch.judge(branch.encoder(torch.from_numpy(windows[0]))).repeat_interleave(4, 1).numpy()
+    means = [row[labels == 1].mean() for row, labels in zip(p, windows[1], strict=True)]
+    assert max(means) > min(means)
+    assert abs(sed_level(branch, low, cpu(config)) - min(means)) < EXACT
+
+
+def test_classes_are_learnt_on_frames_of_a_class_only_and_never_as_pos():
+    made = network()
+    branch = SedBranch(made, *torch.randn(2, made.embedding))
+    low = torch.randn(2, 8, 16, 4)
+    labels = torch.tensor([0, 1, 2, -1]).repeat(2, 16)
+    with torch.no_grad():
+        logits = branch.all_classes(branch.encoder.high(low))
+        wanted = frame_cross_entropy(logits, torch.where(labels > 0, labels, -1), 4)
+        assert abs(sed_loss(branch, low, labels, True) - wanted) < EXACT
+        two = frame_cross_entropy(branch.two_way(branch.encoder.high(low)), labels.clamp(max=1), 4)
+        assert abs(sed_loss(branch, low, labels.clamp(max=1), False) - two) < EXACT
+
+
+def levels(*pieces):
+    return np.concatenate([np.full(n, p) for n, p in pieces])
+
+
+def test_pseudo_labels_are_sure_above_the_level_and_well_below_it():
+    p = levels((20, 0.9), (20, 0.7), (20, 0.5), (20, 0.1))
+    assert pseudo_labels(p, 0.8, False, small_config()).tolist() == [1] * 20 + [-1] * 20 + [0] * 40
+
+
+def test_pseudo_labels_lose_single_frames():
+    p = levels((20, 0.1), (2, 0.9), (20, 0.1), (20, 0.9), (2, 0.1), (20, 0.9))
+    labels = pseudo_labels(p, 0.8, False, small_config())
+    assert (labels[3:40] == 0).all() and (labels[44:80] == 1).all()
+
+
+def test_long_shots_smooth_the_probability_before_it_is_judged():
+    p = levels((200, 0.9), (20, 0.1), (200, 0.9))
+    config = small_config()
+    assert (pseudo_labels(p, 0.6, False, config) == 0).any()
+    assert (pseudo_labels(p, 0.6, True, config)[10:-10] == 1).all()
+
+
+@given(
+    pieces=st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1)), min_size=1, max_size=10),
+    level=st.floats(0, 1),
+    long_shots=st.booleans(),
+)
+def test_pseudo_labels_are_defined_for_every_probability(pieces, level, long_shots):
+    p = levels(*pieces)
+    labels = pseudo_labels(p, level, long_shots, CONFIG)
+    assert labels.shape == p.shape and set(labels.tolist()) <= {-1, 0, 1}
+
+
+def query_windows(p, level, *changes, n_frames=N_FRAMES):
+    """Pseudo-labelled windows of a recording that a branch judged with this P and level."""
+    config, made = small_config(*changes), network()
+    task = task_of(config, made, bright(n_frames, [s for s in SHOTS + QUERY_EVENTS if s[1] <= n_frames], 5))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adaptation, "judge_sed", lambda *_: adaptation.Judged(p, level))
+        return pseudo_windows(None, made, None, task, config, cpu(config))
+
+
+def test_pseudo_windows_carry_no_label_before_the_query():
+    found = query_windows(np.ones(N_FRAMES), 0.5)
+    assert (found.labels == 1).any(1).all()
+    assert ((found.labels == -1).any(1)).any()  # the windows over the last shot
+    assert int((found.labels[:, 0] == -1).sum()) < len(found)
+
+
+def test_pseudo_windows_are_at_most_the_configured_number_of_each_kind():
+    p = levels((300, 0.9), (120, 0.1))
+    assert len(query_windows(p, 0.8, "finetune.sed.pseudo_windows=2")) <= 4
+    assert len(query_windows(p, 0.8, "finetune.sed.pseudo_windows=100")) > 8
+
+
+def test_where_nothing_is_sure_there_are_no_pseudo_windows():
+    assert query_windows(np.full(N_FRAMES, 0.7), 0.8) is None
+
+
+def test_a_recording_that_ends_with_its_fifth_shot_has_no_pseudo_windows():
+    n_frames = SHOTS[-1][1]
+    assert query_windows(np.ones(n_frames), 0.5, n_frames=n_frames) is None
+
+
+def adjoining(first=0, length=16):
+    return [(first + i * length, first + (i + 1) * length) for i in range(5)]
+
+
+def test_negatives_are_mined_in_the_query_where_there_are_no_gaps():
+    shots = adjoining()
+    spans = [*shots, (120, 160), (200, 260)]
+    values = bright(N_FRAMES, spans, 5)
+    config, made = small_config(), network()
+    task = task_of(config, made, values, shots)
+    gaps = task.support.gaps
+    assert len(gaps) and (gaps >= 80).all() and (gaps <= N_FRAMES).all()
+    mined = np.concatenate([np.arange(first, end) for first, end in gaps])
+    assert len(mined) == sum(end - first for first, end in shots)
+    in_event = [any(first <= f < end for first, end in spans) for f in mined]
+    assert np.mean(in_event) < 0.1
+    assert task.features.shape[1] >= gaps.max()
+
+
+def test_few_gap_frames_are_kept_beside_the_mined_ones():
+    shots = adjoining(first=5)
+    config, made = small_config(), network()
+    task = task_of(config, made, bright(N_FRAMES, shots, 5), shots)
+    assert task.support.gaps[0].tolist() == [0, 5]
+    assert (task.support.gaps[1:] >= 85).all() and len(task.support.gaps) > 1
+
+
+def test_enough_gap_frames_are_not_added_to():
+    config, made = small_config(), network()
+    assert (task_of(config, made).support.gaps[:, 1] <= SHOTS[-1][0]).all()
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+@pytest.mark.parametrize("n_frames", [80, 81, 100])
+def test_a_recording_with_neither_gaps_nor_a_query_has_defined_probabilities(branch, n_frames):
+    changes = ("finetune.sed.steps=4", "finetune.sed.pseudo_from_step=2", "finetune.te_vad.steps=2")
+    shots = adjoining()
+    found = fitted(branch, *changes, values=bright(n_frames, shots, 5), shots=shots)
+    assert found.probability.shape == (n_frames,)
+    assert np.isfinite(found.probability).all() and 0 <= found.confidence_level <= 1
+
+
+def test_mining_leaves_the_shots_alone():
+    shots = np.array(adjoining())
+    support = Support(shots, np.zeros((0, 2), int), 80)
+    config, made = small_config(), network()
+    found = with_mined_gaps(recorded(np.zeros((N_FRAMES, MELS))), support, made, config, cpu(config))
+    assert np.array_equal(found.shots, shots) and found.query_start == 80
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+def test_windows_longer_than_the_recording_are_no_obstacle(branch):
+    shots = [(5 + 10 * i, 10 + 10 * i) for i in range(5)]
+    found = fitted(branch, "windows.frames=128", values=bright(70, shots, 5), shots=shots)
+    assert found.probability.shape == (70,) and np.isfinite(found.probability).all()

@@ -1,0 +1,159 @@
+"""The branches before they are fitted: what they start from and what of them may move."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import MELS, cpu, small_config
+from torch.nn import functional
+
+from fiveshot.branches import (
+    BATCH,
+    LowWindows,
+    SedBranch,
+    TeVadBranch,
+    batches,
+    lowest_mean,
+    pass_frozen,
+    support_means,
+)
+from fiveshot.checkpoint import build_network
+from fiveshot.model import to_frames
+
+EXACT = 1e-5  # the order of sums only
+CONFIG = small_config()
+CPU = torch.device("cpu")
+
+
+def network():
+    torch.manual_seed(0)
+    return build_network(CONFIG, 3).eval()
+
+
+def windows(count=5, seed=0):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 1, 64, MELS)).astype(np.float32)
+    return features, rng.integers(-1, 2, (count, 64))
+
+
+def low_windows(made, **changes):
+    return pass_frozen(made, *windows(**changes), cpu(CONFIG))
+
+
+def test_windows_after_the_frozen_blocks_continue_to_the_embedding():
+    made = network()
+    features, labels = windows(BATCH + 3)
+    low = pass_frozen(made, features, labels, cpu(CONFIG))
+    assert len(low) == BATCH + 3 and torch.equal(low.labels, torch.from_numpy(labels))
+    with torch.no_grad():
+        difference = made.encoder.high(low.low) - made.encoder(torch.from_numpy(features))
+    assert difference.abs().max() < EXACT
+
+
+def test_windows_can_be_kept_in_half_the_memory():
+    made = network()
+    half = pass_frozen(made, *windows(), cpu(CONFIG), half=True)
+    assert half.low.dtype == torch.float16
+    low, _ = half.pick(99, torch.Generator(), CPU)
+    assert low.dtype == torch.float32
+    assert (low - low_windows(made).low).abs().max() < 0.01
+
+
+def test_no_window_at_all_passes_the_frozen_blocks():
+    none = pass_frozen(network(), np.zeros((0, 1, 64, MELS), np.float32), np.zeros((0, 64), int), cpu(CONFIG))
+    assert len(none) == 0
+
+
+@given(count=st.integers(1, 8), seed=st.integers(0, 99))
+def test_a_pick_is_of_different_windows_with_their_own_labels(count, seed):
+    all_of_them = LowWindows(torch.arange(6.0).view(6, 1, 1, 1), torch.arange(6).view(6, 1))
+    low, labels = all_of_them.pick(count, torch.Generator().manual_seed(seed), CPU)
+    assert len(low) == min(count, 6) == len(set(low.flatten().tolist()))
+    assert low.flatten().tolist() == labels.flatten().tolist()
+    again, _ = all_of_them.pick(count, torch.Generator().manual_seed(seed), CPU)
+    assert torch.equal(low, again)
+
+
+def test_batches_hold_every_window_once_in_order():
+    many = LowWindows(torch.arange(37.0).view(37, 1, 1, 1), torch.arange(37).view(37, 1))
+    pairs = list(batches(many, cpu(CONFIG)))
+    assert max(len(low) for low, _ in pairs) <= BATCH
+    assert torch.cat([low for low, _ in pairs]).flatten().tolist() == list(range(37))
+    assert torch.cat([labels for _, labels in pairs]).flatten().tolist() == list(range(37))
+
+
+def test_support_means_are_means_over_frames():
+    made = network()
+    features, labels = windows(BATCH + 4)
+    shot, gap = support_means(made, pass_frozen(made, features, labels, cpu(CONFIG)), cpu(CONFIG))
+    with torch.no_grad():
+        frames = to_frames(made.encoder(torch.from_numpy(features)), 4, 64)
+    for found, value in ((shot, 1), (gap, 0)):
+        assert (found - frames[torch.from_numpy(labels) == value].mean(0)).abs().max() < EXACT
+
+
+def test_without_background_its_mean_is_zero_and_the_branch_finite():
+    made = network()
+    features, labels = windows()
+    shot, gap = support_means(made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)), cpu(CONFIG))
+    assert not gap.any() and shot.any()
+    branch = SedBranch(made, shot, gap)
+    assert torch.isfinite(branch.judge(torch.randn(1, 16, made.embedding))).all()
+
+
+def test_the_background_row_becomes_the_normalised_mean_of_the_shots():
+    made = network()
+    shot, gap = torch.randn(2, made.embedding)
+    branch = SedBranch(made, shot, gap)
+    assert (branch.weight[0] - functional.normalize(shot, dim=0)).abs().max() < EXACT
+    assert (branch.background - functional.normalize(gap, dim=0)).abs().max() < EXACT
+    assert torch.allclose(branch.bias[0], torch.tensor(0.1))
+    assert torch.allclose(branch.background_bias, torch.tensor(0.1))
+    assert torch.equal(branch.weight[1:], made.sed.weight[1:])
+    assert torch.equal(branch.bias[1:], made.sed.bias[1:])
+
+
+def test_positive_is_what_is_more_like_the_shots_than_like_the_gaps():
+    made = network()
+    shot, gap = torch.randn(2, made.embedding)
+    p = SedBranch(made, shot, gap).judge(torch.stack([shot, gap, (shot + gap) * 0])[None])[0]
+    assert p[0] > 0.5 > p[1] and abs(p[2] - 0.5) < EXACT
+
+
+def test_the_pos_logit_is_the_same_among_two_and_among_all_classes():
+    made = network()
+    branch = SedBranch(made, *torch.randn(2, made.embedding))
+    embedding = torch.randn(2, 16, made.embedding)
+    assert branch.all_classes(embedding).shape == (2, 16, 4)
+    assert (branch.two_way(embedding)[..., 1] - branch.all_classes(embedding)[..., 0]).abs().max() < EXACT
+
+
+def test_blocks_one_and_two_are_frozen_and_three_and_four_adapt():
+    made = network()
+    for branch in (SedBranch(made, *torch.randn(2, made.embedding)), TeVadBranch(made, 64)):
+        moving = {name for name, p in branch.encoder.named_parameters() if p.requires_grad}
+        assert {name.split(".")[0] for name in moving} == {"block2", "block3"}
+        assert len(branch.adapting_blocks()) == len(moving)
+        assert not branch.encoder.training
+
+
+def test_a_branch_shares_no_memory_with_the_network():
+    made = network()
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    for branch in (SedBranch(made, *torch.randn(2, made.embedding)), TeVadBranch(made, 64)):
+        with torch.no_grad():
+            for value in [*branch.parameters(), *(b for b in branch.buffers() if b.is_floating_point())]:
+                value.add_(1)
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+    assert all(p.requires_grad for p in made.parameters())
+
+
+@settings(deadline=None)
+@given(n_frames=st.integers(1, 40), seed=st.integers(0, 99))
+def test_the_lowest_mean_is_over_the_windows_that_hold_positives(n_frames, seed):
+    generator = torch.Generator().manual_seed(seed)
+    p = torch.rand(3, -(-n_frames // 4), generator=generator)
+    labels = torch.randint(-1, 2, (3, n_frames), generator=generator)
+    frames = to_frames(p, 4, n_frames)
+    means = [float(row[known].mean()) for row, known in zip(frames, labels == 1, strict=True) if known.any()]
+    assert abs(lowest_mean(p, labels, 4) - min(means, default=1.0)) < EXACT

@@ -1,0 +1,185 @@
+"""Checkpoints come back bit by bit; what is damaged, foreign or hostile is said and not run."""
+
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from small import same_tensors, small_config
+
+from fiveshot.checkpoint import (
+    CheckpointInfo,
+    build_network,
+    load_info,
+    load_network,
+    load_tensors,
+    save_checkpoint,
+)
+from fiveshot.errors import FiveshotError
+
+CLASSES = ["BIRDS/a", "BIRDS/b"]
+
+
+@pytest.fixture
+def config():
+    return small_config()
+
+
+@pytest.fixture
+def saved(tmp_path, config):
+    """A checkpoint on disk: its path, its network, its info."""
+    torch.manual_seed(0)
+    network = build_network(config, len(CLASSES))
+    statistics = np.array([0.1], np.float32), np.array([1 / 3], np.float32)
+    info = CheckpointInfo(CLASSES, config, *statistics, 3, {"choice": 0.75})
+    path = tmp_path / "checkpoints" / "best.pt"
+    save_checkpoint(path, {"network": network.state_dict()}, info)
+    return path, network, info
+
+
+def test_parameters_come_back_bitwise_and_ready_for_evaluation(saved, config):
+    path, network, _ = saved
+    loaded, _ = load_network(path, config)
+    assert same_tensors(loaded.state_dict(), network.state_dict())
+    assert not loaded.training
+
+
+def test_the_description_comes_back_as_it_was(saved):
+    path, _, info = saved
+    found = load_info(path)
+    for field in dataclasses.fields(info):
+        wanted, got = getattr(info, field.name), getattr(found, field.name)
+        assert np.array_equal(wanted, got) if isinstance(wanted, np.ndarray) else wanted == got
+    assert found.mean.dtype == np.float32
+
+
+def test_the_description_is_json_that_others_can_read(saved):
+    path, _, _ = saved
+    values = json.loads(path.with_suffix(".json").read_text())
+    assert values["classes"] == CLASSES
+    assert values["epoch"] == 3
+    assert values["config"]["network"]["channels"] == 8
+
+
+def test_nothing_but_the_two_files_is_left_behind(saved):
+    assert sorted(p.name for p in saved[0].parent.iterdir()) == ["best.json", "best.pt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "network.channels=4",
+        "network.te_vad=bilstm",
+        "features.kind=both",
+        "features.mels=32",
+        "features.hop=128",
+    ],
+)
+def test_other_settings_are_named_by_their_key(saved, change):
+    with pytest.raises(FiveshotError, match=change.split("=")[0].replace(".", r"\.")):
+        load_network(saved[0], small_config(change))
+
+
+def test_settings_that_do_not_shape_the_network_may_differ(saved):
+    load_network(saved[0], small_config("train.epochs=99", "detect.minimum=0.9"))
+
+
+def test_without_a_checkpoint_the_train_stage_is_named(tmp_path, config):
+    for load in (load_tensors, load_info, lambda path: load_network(path, config)):
+        with pytest.raises(FiveshotError, match="run the train stage"):
+            load(tmp_path / "best.pt")
+
+
+def test_parameters_of_another_number_of_classes_do_not_fit(saved, config):
+    path, _, _ = saved
+    source = path.with_suffix(".json")
+    source.write_text(json.dumps(json.loads(source.read_text()) | {"classes": ["one"]}))
+    with pytest.raises(FiveshotError, match="best"):
+        load_network(path, config)
+
+
+def test_tensors_and_description_of_different_moments_are_told_apart(saved, config):
+    # A run that dies between the two writes leaves new tensors beside an old description.
+    path, network, _ = saved
+    torch.save({"network": {k: v + 1 for k, v in network.state_dict().items()}}, path)
+    with pytest.raises(FiveshotError, match="best"):
+        load_network(path, config)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_said_to_be_damaged(saved, share):
+    path, _, _ = saved
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(FiveshotError, match="damaged"):
+        load_tensors(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_no_damage_to_the_bytes_ends_in_another_error(saved):
+    path, _, _ = saved
+    data, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(data)
+        for place in rng.integers(len(data), size=30):
+            damaged[place] = rng.integers(256)
+        noise = rng.bytes(int(rng.integers(200)))
+        for content in (bytes(damaged), noise, b"\x80\x02" + noise):
+            path.write_bytes(content)
+            try:
+                load_tensors(path)
+            except FiveshotError as error:
+                assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"classes": [], "config": {}, "normalisation": {}, "epoch": 1, "metrics": {}}',
+    ],
+)
+def test_a_description_that_is_none_is_named(saved, text):
+    path = saved[0].with_suffix(".json")
+    path.write_text(text)
+    with pytest.raises(FiveshotError, match=r"best\.json"):
+        load_info(saved[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": 3}, {"normalisation": {}}, {"normalisation": 1}, {"epoch": "x"}, {"metrics": 1}],
+    ids=str,
+)
+def test_a_description_with_a_wrong_value_is_named(saved, change):
+    source = saved[0].with_suffix(".json")
+    source.write_text(json.dumps(json.loads(source.read_text()) | change))
+    with pytest.raises(FiveshotError, match=r"best\.json"):
+        load_info(saved[0])
+
+
+class Hostile:
+    """Unpickling it writes a file."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("write", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x))])
+def test_code_in_a_checkpoint_is_refused_and_not_run(saved, tmp_path, config, write):
+    path, trap = saved[0], tmp_path / "trap"
+    write({"network": Hostile(trap)}, path)
+    for load in (load_tensors, lambda path: load_network(path, config)):
+        with pytest.raises(FiveshotError, match="damaged or foreign"):
+            load(path)
+    assert not trap.exists()

@@ -1,0 +1,116 @@
+"""Extraction: a corpus becomes feature files, once, whoever does the work and however one recording is."""
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import base_config
+
+from fiveshot.corpus import read_corpus
+from fiveshot.extraction import extract, extract_one
+from fiveshot.store import feature_path, open_features
+
+ONE_WORKER = base_config("compute.workers=1")
+TWO_WORKERS = base_config("compute.workers=2")
+
+
+def damage_in_the_middle(flac):
+    """Overwrite the middle of a compressed file; its header and its last sample stay readable."""
+    data = bytearray(flac.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    flac.write_bytes(data)
+
+
+def contents(root):
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def told(caplog):
+    """The last line that was logged."""
+    logger = logging.getLogger("fiveshot")
+    propagate, logger.propagate = logger.propagate, True
+    caplog.set_level(logging.INFO, "fiveshot")
+    yield lambda: caplog.messages[-1]
+    logger.propagate = propagate
+
+
+def test_every_recording_gets_a_file_with_its_frames(shared_corpus_root, tmp_path, told):
+    corpus = read_corpus(shared_corpus_root)
+    assert extract(corpus, tmp_path, ONE_WORKER) == []
+    assert "5 extracted, 0 unchanged, 0 failed" in told()
+    for recording in corpus.train + corpus.test:
+        file = open_features(feature_path(tmp_path, recording), ONE_WORKER.features)
+        assert file.frames().shape == (1, 1 + int(8.0 * 22050) // 256, 128)
+    assert len(contents(tmp_path)) == 5
+
+
+def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, told):
+    features = tmp_path / "features"
+    extract(read_corpus(corpus_root), features, ONE_WORKER)
+    before = contents(features)
+    extract(read_corpus(corpus_root), features, ONE_WORKER)
+    assert "0 extracted, 5 unchanged, 0 failed" in told()
+
+    csv = corpus_root / "Training_Set" / "BIRD" / "one.csv"
+    csv.write_text(csv.read_text().replace("POS", "UNK", 1))
+    damaged = features / "train" / "FROG" / "four.h5"
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    corpus = read_corpus(corpus_root)
+    extract(corpus, features, ONE_WORKER)
+    assert "2 extracted, 3 unchanged, 0 failed" in told()
+    after = contents(features)
+    assert {path.name for path in before if before[path] != after[path]} == {"one.h5"}
+    one = next(item for item in corpus.train if item.name == "one")
+    assert open_features(feature_path(features, one), ONE_WORKER.features).events == one.events
+
+
+def test_other_settings_extract_everything_again(corpus_root, tmp_path, told):
+    corpus = read_corpus(corpus_root, need_train=False)
+    extract(corpus, tmp_path / "features", ONE_WORKER)
+    extract(corpus, tmp_path / "features", base_config("compute.workers=1", "features.pcen.gain=0.9"))
+    assert "1 extracted, 0 unchanged, 0 failed" in told()
+
+
+def test_a_recording_with_a_damaged_middle_is_told_and_the_others_are_done(corpus_root, tmp_path, told):
+    audio = corpus_root / "Training_Set" / "FROG" / "three.flac"
+    damage_in_the_middle(audio)
+    corpus = read_corpus(corpus_root)
+    assert not corpus.problems  # only reading all of it shows the damage
+    (problem,) = extract(corpus, tmp_path / "one", ONE_WORKER)
+    assert problem.path == audio
+    assert str(problem).count(str(audio)) == 1
+    assert "4 extracted, 0 unchanged, 1 failed" in told()
+    files = contents(tmp_path / "one")
+    assert {path.name for path in files} == {"one.h5", "two #2.h5", "four.h5", "five.h5"}
+
+    # Two workers, started afresh, say and write the same.
+    assert extract(corpus, tmp_path / "two", TWO_WORKERS) == [problem]
+    assert contents(tmp_path / "two") == files
+
+
+def test_audio_that_vanished_or_is_not_finite_is_a_sentence(corpus_root, tmp_path):
+    corpus = read_corpus(corpus_root)
+    gone, loud = corpus.train[0], corpus.train[1]
+    gone.audio.unlink()
+    samples = np.zeros(22050, np.float32)
+    samples[100] = np.nan
+    soundfile.write(str(loud.audio), samples, 22050, subtype="FLOAT")
+    assert "No such file" in extract_one(gone, tmp_path / "a.h5", ONE_WORKER.features)
+    assert "not a finite number" in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features)
+
+
+def test_a_feature_folder_that_cannot_be_made_is_a_sentence_per_recording(corpus_root, tmp_path):
+    (tmp_path / "features").write_text("a file in its place")
+    corpus = read_corpus(corpus_root, need_train=False)
+    (problem,) = extract(corpus, tmp_path / "features", ONE_WORKER)
+    assert "could not be written" in str(problem)
+
+
+def test_an_empty_corpus_is_no_work(corpus_root, tmp_path):
+    shutil.rmtree(corpus_root / "Validation_Set" / "OWL")
+    (corpus_root / "Validation_Set" / "OWL").mkdir()
+    assert extract(read_corpus(corpus_root, need_train=False), tmp_path / "features", TWO_WORKERS) == []

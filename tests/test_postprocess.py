@@ -1,0 +1,216 @@
+"""From probabilities to events: each rule by itself, and times that come back where they were."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import RATE, small_config
+
+from fiveshot.postprocess import (
+    RecordingProbabilities,
+    detect,
+    fill_gaps,
+    fuse,
+    threshold,
+    wanted_branches,
+)
+from fiveshot.windows import event_frames, runs
+
+ROUNDING = 1e-9  # seconds
+SHOT = 20  # frames of each shot
+QUERY = 5 * 2 * SHOT - SHOT  # first frame of the query
+
+
+def settings_of(*changes):
+    return small_config(*(f"detect.{change}" for change in ("branches=sed", *changes))).detect
+
+
+PLAIN = settings_of()
+
+
+def shots(frames=SHOT):
+    first = 2 * frames * np.arange(5)
+    return np.stack([first, first + frames], axis=-1) / RATE
+
+
+def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, **branches):
+    return RecordingProbabilities(
+        audio_name="a.wav",
+        frame_rate=RATE,
+        widen_s=widen_s,
+        shots_s=shots() if shots_s is None else shots_s,
+        branches={"sed": np.asarray(values, np.float32)} | branches,
+        levels=dict.fromkeys(["sed", *branches], level),
+    )
+
+
+def steps(n_frames, *spans, high=0.9, low=0.1):
+    values = np.full(n_frames, low)
+    for first, end in spans:
+        values[first:end] = high
+    return values
+
+
+def spans_of(events):
+    return [(round(e.onset_s * RATE - 0.5), round(e.offset_s * RATE - 0.5)) for e in events]
+
+
+@pytest.mark.parametrize(
+    ("level", "changes", "wanted"),
+    [
+        (0.9, (), 0.85),
+        (0.52, (), 0.5),
+        (0.1, (), 0.5),
+        (0.9, ("offset=0.2",), 0.7),
+        (0.6, ("minimum=0.7",), 0.7),
+        (0.9, ("threshold=fixed",), 0.5),
+        (0.9, ("threshold=fixed", "minimum=0.3"), 0.3),
+    ],
+)
+def test_the_threshold_follows_its_rule(level, changes, wanted):
+    assert abs(threshold(level, settings_of(*changes)) - wanted) < ROUNDING
+
+
+def test_both_branches_are_averaged_and_one_is_taken_as_it_is():
+    found = probabilities([0.2, 0.4], te_vad=np.array([0.6, 0.8]))
+    found.levels.update(sed=0.5, te_vad=0.9)
+    probability, level = fuse(found, settings_of("branches=both"))
+    assert np.allclose(probability, [0.4, 0.6]) and abs(level - 0.7) < ROUNDING
+    for name, values in found.branches.items():
+        probability, level = fuse(found, settings_of(f"branches={name}"))
+        assert np.allclose(probability, values) and level == found.levels[name]
+    assert wanted_branches(settings_of("branches=both")) == ("sed", "te_vad")
+
+
+def test_an_event_is_where_the_probability_exceeds_the_threshold():
+    found = probabilities(steps(400, (250, 280), (330, 360)))
+    assert spans_of(detect(found, settings_of())) == [(250, 280), (330, 360)]
+
+
+def test_a_probability_at_the_threshold_is_no_event():
+    found = probabilities(steps(400, (250, 280), high=0.5))
+    assert detect(found, settings_of("threshold=fixed")) == []
+    assert detect(probabilities(steps(400, (250, 280), high=0.51)), settings_of("threshold=fixed"))
+
+
+def test_the_median_filter_takes_out_spikes_and_closes_slits():
+    found = probabilities(steps(400, (250, 265), (267, 280), (330, 332)))
+    wanted = settings_of("shortest_share=0")
+    assert spans_of(detect(found, wanted)) == [(250, 280)]
+    unfiltered = settings_of("shortest_share=0", "median_frames=1")
+    assert spans_of(detect(found, unfiltered)) == [(250, 265), (267, 280), (330, 332)]
+
+
+def test_events_shorter_than_the_share_of_the_shortest_shot_are_dropped():
+    found = probabilities(steps(400, (250, 250 + 13), (330, 330 + 11)))
+    assert spans_of(detect(found, settings_of("shortest_share=0.6"))) == [(250, 263)]
+    assert len(detect(found, settings_of("shortest_share=0.5"))) == 2
+
+
+def test_gaps_are_filled_only_where_the_mean_shot_is_long():
+    long = 200  # frames, 2.3 s
+    n_frames = 10 * long + 1000
+    start = 9 * long + 100
+    spans = (start, start + 200), (start + 250, start + 450)
+    likely = steps(n_frames, *spans)
+    likely[start + 200 : start + 250] = 0.6
+    level = 0.9
+    found = probabilities(likely, level, shots(long))
+    assert spans_of(detect(found, settings_of())) == [(start, start + 450)]
+    unlikely = probabilities(steps(n_frames, *spans), level, shots(long))
+    assert spans_of(detect(unlikely, settings_of())) == list(spans)
+    short = settings_of("long_shot_s=3")
+    assert spans_of(detect(found, short)) == list(spans)
+
+
+def test_only_short_inner_likely_gaps_are_filled():
+    active = np.array([0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0], bool)
+    likely = np.full(12, 0.6)
+    assert runs(fill_gaps(active, likely, 3, 0.5)).tolist() == [[2, 6], [9, 10]]
+    assert runs(fill_gaps(active, likely, 4, 0.5)).tolist() == [[2, 10]]
+    assert fill_gaps(active, likely, 4, 0.6).tolist() == active.tolist()
+    assert not fill_gaps(np.zeros(5, bool), np.ones(5), 9, 0.5).any()
+
+
+def test_no_event_begins_before_the_query():
+    values = steps(400, (20, 40), (QUERY - 30, QUERY + 30))
+    events = detect(probabilities(values), settings_of())
+    assert len(events) == 1
+    assert events[0].onset_s == shots()[-1, 1]
+    assert spans_of(events)[0][1] == QUERY + 30
+
+
+def test_what_is_left_of_a_shot_behind_its_end_is_too_short_to_be_an_event():
+    assert detect(probabilities(steps(400, (QUERY - 20, QUERY + 3))), settings_of()) == []
+
+
+def test_confidence_is_the_mean_probability_of_the_event():
+    values = steps(400)
+    values[250:280] = np.linspace(0.6, 0.9, 30)
+    (event,) = detect(probabilities(values), settings_of())
+    assert abs(event.confidence - 0.75) < 1e-6
+    assert event.audio_name == "a.wav"
+
+
+def test_confidence_leaves_out_what_lies_before_the_query():
+    values = steps(400, (QUERY - 30, QUERY), high=1.0)
+    values[QUERY : QUERY + 30] = 0.6
+    (event,) = detect(probabilities(values), settings_of())
+    assert abs(event.confidence - 0.6) < 0.02
+
+
+@settings(deadline=None)
+@given(
+    onset=st.floats(3, 20),
+    length=st.floats(0.08, 5),
+    widen_s=st.sampled_from([0.0, 0.025, 0.1]),
+    median=st.sampled_from([1, 5]),
+)
+def test_an_event_labelled_from_its_times_comes_back_at_them(onset, length, widen_s, median):
+    n_frames = int(30 * RATE)
+    ((first, end),) = event_frames([onset], [onset + length], RATE, n_frames, widen_s)
+    found = probabilities(steps(n_frames, (first, end)), widen_s=widen_s)
+    changes = {"shortest_share": 0.0, "median_frames": median}
+    (event,) = detect(found, PLAIN.model_copy(update=changes))
+    assert abs(event.onset_s - onset) <= 0.5 / RATE + ROUNDING
+    assert abs(event.offset_s - onset - length) <= 0.5 / RATE + ROUNDING
+
+
+@pytest.mark.parametrize("n_frames", [0, 1, 50, QUERY, QUERY + 1])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_without_a_query_there_are_no_events(n_frames, value):
+    assert detect(probabilities(np.full(n_frames, value)), settings_of()) == []
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.5])
+def test_a_low_constant_probability_gives_no_event(value):
+    assert detect(probabilities(np.full(400, value)), settings_of()) == []
+
+
+def test_a_high_constant_probability_gives_one_event_over_the_whole_query():
+    (event,) = detect(probabilities(np.ones(400)), settings_of())
+    assert event.onset_s == shots()[-1, 1]
+    assert abs(event.offset_s - 400 / RATE) <= 2.5 / RATE
+    assert event.confidence == 1
+
+
+@settings(deadline=None)
+@given(
+    pieces=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), max_size=20),
+    level=st.floats(0, 1),
+    share=st.floats(0, 1),
+)
+def test_events_are_in_order_apart_and_inside_the_query(pieces, level, share):
+    found = probabilities(np.repeat([p for _, p in pieces], [n for n, _ in pieces]), level)
+    events = detect(found, PLAIN.model_copy(update={"shortest_share": share}))
+    for event in events:
+        assert found.query_start_s <= event.onset_s < event.offset_s
+        assert 0 <= event.confidence <= 1
+    assert all(a.offset_s <= b.onset_s for a, b in zip(events, events[1:], strict=False))
+
+
+def test_no_event_ends_after_the_recording():
+    # Feature frames are centred: the last one stands for the very end.
+    n_frames = 400
+    (event,) = detect(probabilities(steps(n_frames, (300, n_frames))), settings_of("median_frames=1"))
+    assert event.offset_s <= n_frames / RATE

@@ -1,0 +1,76 @@
+"""References from a folder of csv files, and from a corpus."""
+
+import numpy as np
+import pytest
+from small import SHOTS, events, make_recording
+
+from fiveshot.errors import FiveshotError
+from fiveshot.references import corpus_references, read_references
+
+HEAD = "Audiofilename,Starttime,Endtime,Q\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path, "OWL/one.csv", "one.wav,3,4,UNK\none.wav,1,2.5,POS\n")
+    write(tmp_path, "BAT/night/two.csv", "two.wav,5,6,POS\n")
+    return tmp_path
+
+
+def write(folder, name, rows, head=HEAD):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + rows)
+    return path
+
+
+def test_every_csv_below_a_subset_is_a_reference_sorted_by_time(folder):
+    two, one = read_references(folder)
+    assert (two.audio_name, two.subset) == ("two.wav", "BAT")
+    assert (one.audio_name, one.subset) == ("one.wav", "OWL")
+    assert one.onset_s.tolist() == [1, 3] and one.offset_s.tolist() == [2.5, 4]
+    assert list(one.value) == ["POS", "UNK"]
+
+
+def test_other_files_are_passed_over(folder):
+    before = len(read_references(folder))
+    for name in ("README.txt", "stray.csv", "OWL/one.wav", "OWL/notes.txt", "OWL/._one.csv", ".git/x/a.csv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\x00\xff nothing to read")
+    assert len(read_references(folder)) == before
+
+
+def test_a_reference_without_events_is_one(folder):
+    write(folder, "OWL/silent.csv", "")
+    silent = read_references(folder)[-1]
+    assert silent.audio_name == "silent.wav" and len(silent.onset_s) == 0
+
+
+def test_a_folder_without_csv_files_is_named(tmp_path):
+    for make in (lambda: None, lambda: (tmp_path / "OWL").mkdir(), lambda: write(tmp_path, "flat.csv", "")):
+        make()
+        with pytest.raises(FiveshotError, match=r"no SUBSET/\*\.csv"):
+            read_references(tmp_path)
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    for path in (tmp_path / "absent", write(tmp_path, "file.csv", "")):
+        with pytest.raises(FiveshotError, match="there is no such folder"):
+            read_references(path)
+
+
+def test_a_csv_with_a_mistake_is_named_with_its_line(folder):
+    write(folder, "OWL/bad.csv", "bad.wav,1,2,POS\nbad.wav,x,2,POS\n")
+    with pytest.raises(FiveshotError, match=r"bad\.csv: line 3"):
+        read_references(folder)
+
+
+def test_a_corpus_gives_the_same_references_as_its_csv_files(tmp_path):
+    table = events(SHOTS, ["POS"] * 4 + ["UNK"], audio_name="x.wav")
+    (found,) = corpus_references([make_recording("test", "x", table, 420)])
+    rows = zip(table.onset_s.tolist(), table.offset_s.tolist(), table.value, strict=True)
+    write(tmp_path, "OWL/x.csv", "".join(f"x.wav,{on!r},{off!r},{value}\n" for on, off, value in rows))
+    (read,) = read_references(tmp_path)
+    assert (found.audio_name, found.subset) == (read.audio_name, read.subset)
+    assert np.array_equal(found.onset_s, read.onset_s) and np.array_equal(found.offset_s, read.offset_s)
+    assert list(found.value) == list(read.value)

@@ -1,0 +1,236 @@
+"""Training: the same run twice, a run in two parts, and what must not reach the parameters."""
+
+import numpy as np
+import pytest
+import torch
+from small import cpu, same_tensors, small_config, small_training_data
+
+from fiveshot import training
+from fiveshot.checkpoint import load_info, load_tensors
+from fiveshot.errors import FiveshotError
+from fiveshot.runs import Run
+from fiveshot.training import new_state, resume, set_learning_rates, train, train_epoch, validate
+
+KINDS = ("transformer", "bilstm", "none")
+
+
+def prepared(folder, *changes):
+    """A run's folder with feature files, its training data and configuration."""
+    config, run = small_config(*changes), Run(folder)
+    return run, small_training_data(run, config), config
+
+
+def trained(folder, *changes):
+    run, data, config = prepared(folder, *changes)
+    return run, train(run, data, config, cpu(config))
+
+
+def one_batch(data, config, augment=False):
+    pairs = [(i, data.train.windows[i].classes[0]) for i in range(6)]
+    loader = training._loader(data, data.train, pairs, [0], config, cpu(config), augment)
+    return next(iter(loader))
+
+
+def te_vad(kind):
+    return (f"network.te_vad={kind}", f"detect.branches={'sed' if kind == 'none' else 'both'}")
+
+
+def test_two_identical_runs_give_bitwise_identical_parameters(tmp_path):
+    (run, one), (_, other) = trained(tmp_path / "one"), trained(tmp_path / "other")
+    assert same_tensors(one.network.state_dict(), other.network.state_dict())
+    without_time = [[{k: v for k, v in r.items() if k != "seconds"} for r in s.rows] for s in (one, other)]
+    assert without_time[0] == without_time[1]
+    assert same_tensors(load_tensors(run.latest)["network"], one.network.state_dict())
+
+
+def test_another_seed_gives_other_parameters(tmp_path):
+    (_, one), (_, other) = trained(tmp_path / "one"), trained(tmp_path / "other", "seed=5")
+    assert not same_tensors(one.network.state_dict(), other.network.state_dict())
+
+
+class Stopped(Exception):
+    """The process ends here."""
+
+
+def stopped_after(epochs, monkeypatch, folder, *changes):
+    """A run that dies in the epoch after this many."""
+    run, data, config = prepared(folder, *changes)
+    with monkeypatch.context() as patched:
+
+        def dying(state, *rest):
+            if state.epoch == epochs:
+                train_epoch(state, *rest)  # what an unfinished epoch has done must not matter
+                raise Stopped
+            return train_epoch(state, *rest)
+
+        patched.setattr(training, "train_epoch", dying)
+        with pytest.raises(Stopped):
+            train(run, data, config, cpu(config))
+    return run, data, config
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_stopped_run_goes_on_to_bitwise_the_same_parameters(tmp_path, monkeypatch, epochs):
+    changes = ("train.epochs=3", "train.decay_epochs=1")
+    _, whole = trained(tmp_path / "whole", *changes)
+    run, data, config = stopped_after(epochs, monkeypatch, tmp_path / "parts", *changes)
+    assert load_info(run.latest).epoch == epochs
+    assert resume(run.latest, data, config, cpu(config)).epoch == epochs
+    parts = train(run, data, config, cpu(config))
+    assert same_tensors(parts.network.state_dict(), whole.network.state_dict())
+    assert [row["epoch"] for row in parts.rows] == [1, 2, 3]
+    assert run.metrics.read_text().count("\n") == 4
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path, monkeypatch):
+    run, data, config = prepared(tmp_path)
+    state = train(run, data, config, cpu(config))
+    monkeypatch.setattr(training, "train_epoch", None)
+    again = train(run, data, config, cpu(config))
+    assert same_tensors(state.network.state_dict(), again.network.state_dict())
+
+
+def test_more_epochs_go_on_from_the_last_one(tmp_path):
+    run, data, config = prepared(tmp_path, "train.epochs=1")
+    train(run, data, config, cpu(config))
+    assert resume(run.latest, data, small_config("train.epochs=2"), cpu(config)).epoch == 1
+
+
+@pytest.mark.parametrize(
+    "change", ["train.batch=8", "labels.cut_events=keep", "network.channels=4", "seed=1"]
+)
+def test_other_settings_start_anew(tmp_path, change):
+    run, data, config = prepared(tmp_path, "train.epochs=1")
+    train(run, data, config, cpu(config))
+    other = small_config("train.epochs=1", change)
+    state = resume(run.latest, data, other, cpu(other))
+    assert state.epoch == 0 and not state.rows
+
+
+def test_tensors_newer_than_their_description_do_not_repeat_an_epoch(tmp_path):
+    # The process may die between the two writes of a checkpoint.
+    run, data, config = prepared(tmp_path / "parts", "train.epochs=3")
+    describe = run.latest.with_suffix(".json")
+    kept = {}
+    real = training.train_epoch
+
+    def remembering(state, *rest):
+        if state.epoch:
+            kept[state.epoch] = describe.read_text()
+        return real(state, *rest)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "train_epoch", remembering)
+        whole = train(run, data, config, cpu(config))
+    describe.write_text(kept[2])
+    try:
+        again = train(run, data, config, cpu(config))
+    except FiveshotError:
+        return
+    assert [row["epoch"] for row in again.rows] == [1, 2, 3]
+    assert same_tensors(whole.network.state_dict(), again.network.state_dict())
+
+
+def test_both_checkpoints_are_written_and_best_is_the_best(tmp_path):
+    run, state = trained(tmp_path, "train.epochs=3")
+    choices = [row["choice"] for row in state.rows]
+    assert load_info(run.latest).epoch == 3
+    assert load_info(run.best).epoch == 1 + int(np.argmax(choices))
+    assert load_info(run.best).metrics["choice"] == max(choices) == state.best
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_te_vad_trains_a_step(tmp_path, kind):
+    _, data, config = prepared(tmp_path, *te_vad(kind), "train.windows_per_class=4")
+    state = new_state(data, config, cpu(config))
+    before = {key: value.clone() for key, value in state.network.named_parameters()}
+    row = train_epoch(state, data, config, cpu(config)) | validate(state, data, config, cpu(config))
+    moved = {key for key, value in state.network.named_parameters() if not torch.equal(value, before[key])}
+    # Batch normalisation takes a convolution's bias away again; its gradient is rounding.
+    assert {key for key in before if "conv.bias" not in key} <= moved
+    assert (row["te_vad_loss"] > 0) == (kind != "none") == ("te_vad_accuracy" in row)
+    assert 0 <= row["sed_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_learnable_problem_is_learnt(tmp_path, kind):
+    changes = ("train.epochs=4", "train.windows_per_class=48", "network.dropout=0")
+    _, state = trained(tmp_path, *te_vad(kind), *changes)
+    first, last = state.rows[0], state.rows[-1]
+    assert last["sed_loss"] < 0.6 * first["sed_loss"]
+    if kind != "none":
+        assert last["te_vad_loss"] < 0.9 * first["te_vad_loss"]
+
+
+def test_the_masked_enrolment_does_not_feed_the_batch_statistics(tmp_path):
+    _, data, config = prepared(tmp_path)
+    batch = one_batch(data, config)
+    found = []
+    for factor in (1, 100):
+        network = new_state(data, config, cpu(config)).network.train()
+        training.losses(network, batch | {"enrolment": factor * batch["enrolment"]})
+        assert network.encoder.training
+        found.append(dict(network.encoder.named_buffers()))
+    assert same_tensors(*found)
+    assert found[0]["block0.norm.num_batches_tracked"] == 1
+
+
+def test_the_enrolment_teaches_the_encoder(tmp_path):
+    _, data, config = prepared(tmp_path)
+    batch = one_batch(data, config)
+    network = new_state(data, config, cpu(config)).network.train()
+    training.enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"]).sum().backward()
+    assert network.encoder.block0.conv.weight.grad.abs().sum() > 0
+
+
+def test_only_frames_of_the_class_make_the_target_vector(tmp_path):
+    _, data, config = prepared(tmp_path)
+    batch = one_batch(data, config)
+    network = new_state(data, config, cpu(config)).network.eval()
+    mask = batch["enrolment_mask"]
+    assert not batch["enrolment"][~mask[:, None, :, None].expand_as(batch["enrolment"])].any()
+    one = training.enrolment_vector(network, batch["enrolment"], mask)
+    none = training.enrolment_vector(network, batch["enrolment"], torch.zeros_like(mask))
+    assert not none.any() and one.any()
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_batch_and_leaves_the_checkpoint(tmp_path, monkeypatch):
+    run, data, config = prepared(tmp_path, "train.epochs=3")
+    real, calls = training.losses, []
+
+    def failing(network, batch):
+        sed, te_vad, right = real(network, batch)
+        if network.training:
+            calls.append(1)
+        return sed * (float("nan") if len(calls) == 4 else 1), te_vad, right
+
+    monkeypatch.setattr(training, "losses", failing)
+    with pytest.raises(FiveshotError, match="epoch 2, batch 2"):
+        train(run, data, config, cpu(config))
+    assert load_info(run.latest).epoch == load_info(run.best).epoch == 1
+    assert all(torch.isfinite(value).all() for value in load_tensors(run.latest)["network"].values())
+
+
+def test_a_learning_rate_that_explodes_is_said(tmp_path):
+    with pytest.raises(FiveshotError, match=r"not finite in epoch \d, batch \d"):
+        trained(tmp_path, "train.learning_rate=1e30", "train.te_vad_learning_rate=1e30")
+
+
+def test_learning_rates_decay_in_steps_and_each_head_has_its_own(tmp_path):
+    _, data, config = prepared(tmp_path, "train.decay=0.5", "train.decay_epochs=2")
+    state = new_state(data, config, cpu(config))
+    rates = []
+    for state.epoch in range(5):
+        set_learning_rates(state, config)
+        rates.append(tuple(group["lr"] for group in state.optimizer.param_groups))
+    assert rates == [(1e-2 * f, 3e-3 * f) for f in (1, 1, 0.5, 0.5, 0.25)]
+
+
+def test_validation_changes_nothing_and_is_the_same_each_time(tmp_path):
+    _, data, config = prepared(tmp_path)
+    state = new_state(data, config, cpu(config))
+    before = {key: value.clone() for key, value in state.network.state_dict().items()}
+    first = validate(state, data, config, cpu(config))
+    state.epoch = 7
+    assert validate(state, data, config, cpu(config)) == first
+    assert same_tensors(state.network.state_dict(), before)
