@@ -173,6 +173,7 @@ class Finetune(Section):
 
 class Detect(Section):
     branches: Literal["sed", "te_vad", "both"]
+    decoder: Literal["threshold", "duration"]
     threshold: Literal["confidence", "fixed"]
     offset: NotNegative
     minimum: Share
@@ -182,6 +183,8 @@ class Detect(Section):
     fill_gap_s: NotNegative
     fill_gap_minimum: Share
     shortest_share: NotNegative
+    strength: Positive
+    length_spread: Positive
 
     @model_validator(mode="after")
     def _check(self) -> Detect:

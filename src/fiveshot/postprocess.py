@@ -8,8 +8,12 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from fiveshot.config import Detect
+from fiveshot.decoding import decode_events
 from fiveshot.predictions import Detection
 from fiveshot.windows import event_seconds, runs
+
+
+SHORTEST_S = 1e-3  # what is left of an event that the query's start cuts off almost wholly
 
 
 @dataclass(frozen=True)
@@ -63,21 +67,39 @@ def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum
     return filled
 
 
-def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
-    """The events of one recording's query, in time order."""
-    probability, level = fuse(found, settings)
-    active = probability > threshold(level, settings)
+def thresholded_spans(
+    probability: np.ndarray, limit: float, found: RecordingProbabilities, settings: Detect
+) -> np.ndarray:
+    """The published rule: threshold, gap filling for long shots, median filter, shortest length."""
+    active = probability > limit
     lengths = found.shots_s[:, 1] - found.shots_s[:, 0]
     if lengths.mean() > settings.long_shot_s:
         longest = round(settings.fill_gap_s * found.frame_rate)
         active = fill_gaps(active, probability, longest, settings.fill_gap_minimum)
-    active = median_filter(active.astype(np.uint8), settings.median_frames, mode="constant") > 0
-    spans = runs(active)
+    spans = runs(median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0)
     times = event_seconds(spans, found.frame_rate, found.widen_s)
-    events = []
-    for (first, end), (onset, offset) in zip(spans, times, strict=True):
-        onset = max(float(onset), found.query_start_s)
-        if offset - onset >= max(settings.shortest_share * lengths.min(), 1e-3):
-            confidence = float(probability[first:end].mean())
-            events.append(Detection(found.audio_name, onset, float(offset), confidence))
-    return events
+    return spans[times[:, 1] - times[:, 0] >= settings.shortest_share * lengths.min()]
+
+
+def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
+    """The events of one recording's query, in time order."""
+    probability, level = fuse(found, settings)
+    limit = threshold(level, settings)
+    if settings.decoder == "duration":
+        first_frame = min(int(found.query_start_s * found.frame_rate), len(probability))
+        shots = (found.shots_s[:, 1] - found.shots_s[:, 0] + 2 * found.widen_s) * found.frame_rate
+        query = probability[first_frame:]
+        spans = decode_events(query, limit, shots, settings.strength, settings.length_spread) + first_frame
+    else:
+        spans = thresholded_spans(probability, limit, found, settings)
+    times = event_seconds(spans, found.frame_rate, found.widen_s)
+    return [
+        Detection(
+            found.audio_name,
+            max(float(onset), found.query_start_s),
+            float(offset),
+            float(probability[first:end].mean()),
+        )
+        for (first, end), (onset, offset) in zip(spans, times, strict=True)
+        if offset - max(onset, found.query_start_s) >= SHORTEST_S
+    ]
