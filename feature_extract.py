@@ -11,7 +11,7 @@ from fiveshot.cli import parser, run_stage
 
 
 def main(config, run, arguments) -> int:
-    """Check the whole corpus, then extract; 1 where something was left out."""
+    """Check the whole corpus, then extract; exit code 3 where something was left out."""
     from fiveshot.extraction import extract
     from fiveshot.runs import report_problems
     from fiveshot.stages import checked_corpus

@@ -14,7 +14,7 @@ from fiveshot.cli import parser, run_stage
 
 
 def main(config, run, arguments) -> int:
-    """Adapt to every test recording and write the predictions; 1 where something was left out."""
+    """Adapt to every test recording and write the predictions; exit code 3 where something was left out."""
     from fiveshot.compute import choose_backend
     from fiveshot.finetuning import finetune_all
     from fiveshot.predictions import write_confident_predictions, write_predictions

@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from fiveshot.config import Config, load_config
+
+# No test depends on wall time, and a failure is the same on every machine.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 22050

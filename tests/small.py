@@ -1,4 +1,4 @@
-"""A tiny configuration, and recordings that are features without audio, so that the network's tests are short.
+"""A tiny configuration, and recordings that are features without audio: the network in milliseconds.
 
 Events are stretches in which some mel bands are bright; the rest is noise.
 """
@@ -43,7 +43,7 @@ SETTINGS = (
     "finetune.sed.steps=40",
     "finetune.sed.windows_per_step=8",
     "finetune.sed.head_learning_rate=3e-2",
-    "finetune.sed.encoder_learning_rate=1e-2",
+    "finetune.sed.encoder_learning_rate=3e-3",
     "finetune.sed.training_windows_per_class=4",
     "finetune.sed.pseudo_from_step=30",
     "finetune.sed.pseudo_windows=8",

@@ -1,4 +1,4 @@
-"""Fine-tuning on one recording: easy events are found, nothing else is touched, the same seed says the same."""
+"""Fine-tuning on one recording: easy events are found, and the same seed says the same."""
 
 from functools import cache
 
@@ -160,17 +160,31 @@ def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
     assert abs(sed_level(branch, low, cpu(config)) - min(means)) < EXACT
 
 
-def test_classes_are_learnt_on_frames_of_a_class_only_and_never_as_pos():
+def test_each_part_of_the_sed_loss_counts_its_own_frames():
     made = network()
     branch = SedBranch(made, *torch.randn(2, made.embedding))
     low = torch.randn(2, 8, 16, 4)
-    labels = torch.tensor([0, 1, 2, -1]).repeat(2, 16)
+    classes = torch.tensor([0, 1, 2, -1]).repeat(2, 16)
+    support = classes.clamp(max=1)
     with torch.no_grad():
-        logits = branch.all_classes(branch.encoder.high(low))
-        wanted = frame_cross_entropy(logits, torch.where(labels > 0, labels, -1), 4)
-        assert abs(sed_loss(branch, low, labels, True) - wanted) < EXACT
-        two = frame_cross_entropy(branch.two_way(branch.encoder.high(low)), labels.clamp(max=1), 4)
-        assert abs(sed_loss(branch, low, labels.clamp(max=1), False) - two) < EXACT
+        embedding = branch.encoder.high(low)
+        among_all, two_way = branch.all_classes(embedding), branch.two_way(embedding)
+        for kind, labels, logits, wanted in (
+            ("support", support, two_way, support),
+            ("classes", classes, among_all, torch.where(classes > 0, classes, -1)),
+            ("negatives", classes, two_way, torch.where(classes >= 0, 0, -1)),
+        ):
+            found = sed_loss(branch, low, labels, kind)
+            assert abs(found - frame_cross_entropy(logits, wanted, 4)) < EXACT
+
+
+def test_training_windows_as_negatives_pull_their_own_sounds_down():
+    # One training class sounds like the shots: as background it must cost them their probability.
+    without, against = (
+        inside_and_outside(fitted("sed", f"finetune.sed.negative_weight={weight}").probability)[0].mean()
+        for weight in (0, 1)
+    )
+    assert against < 0.5 * without
 
 
 def levels(*pieces):

@@ -95,7 +95,9 @@ def test_support_means_are_means_over_frames():
 def test_without_background_its_mean_is_zero_and_the_branch_finite():
     made = network()
     features, labels = windows()
-    shot, gap = support_means(made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)), cpu(CONFIG))
+    shot, gap = support_means(
+        made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)), cpu(CONFIG)
+    )
     assert not gap.any() and shot.any()
     branch = SedBranch(made, shot, gap)
     assert torch.isfinite(branch.judge(torch.randn(1, 16, made.embedding))).all()

@@ -17,6 +17,7 @@ from fiveshot.checkpoint import (
     load_tensors,
     save_checkpoint,
 )
+from fiveshot.config import trained_settings
 from fiveshot.errors import FiveshotError
 
 CLASSES = ["BIRDS/a", "BIRDS/b"]
@@ -33,7 +34,7 @@ def saved(tmp_path, config):
     torch.manual_seed(0)
     network = build_network(config, len(CLASSES))
     statistics = np.array([0.1], np.float32), np.array([1 / 3], np.float32)
-    info = CheckpointInfo(CLASSES, config, *statistics, 3, {"choice": 0.75})
+    info = CheckpointInfo(CLASSES, trained_settings(config), *statistics, 3, {"choice": 0.75})
     path = tmp_path / "checkpoints" / "best.pt"
     save_checkpoint(path, {"network": network.state_dict()}, info)
     return path, network, info

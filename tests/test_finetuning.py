@@ -294,7 +294,7 @@ def test_a_checkpoint_of_other_classes_is_refused(stage):
 
 @pytest.mark.parametrize("change", ["training_windows_per_class=0", "training_weight=0"])
 def test_the_training_windows_can_be_left_out(stage, change):
-    detections, problems = stage("detect.branches=sed", f"finetune.sed.{change}")
+    _, problems = stage("detect.branches=sed", f"finetune.sed.{change}")
     assert not problems and stage.fits == ["sed"] * 2
 
 

@@ -1,5 +1,7 @@
 """From probabilities to events: each rule by itself, and times that come back where they were."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -206,7 +208,7 @@ def test_events_are_in_order_apart_and_inside_the_query(pieces, level, share):
     for event in events:
         assert found.query_start_s <= event.onset_s < event.offset_s
         assert 0 <= event.confidence <= 1
-    assert all(a.offset_s <= b.onset_s for a, b in zip(events, events[1:], strict=False))
+    assert all(a.offset_s <= b.onset_s for a, b in pairwise(events))
 
 
 def test_no_event_ends_after_the_recording():

@@ -26,8 +26,8 @@ def write(folder, name, rows, head=HEAD):
 
 def test_every_csv_below_a_subset_is_a_reference_sorted_by_time(folder):
     two, one = read_references(folder)
-    assert (two.audio_name, two.subset) == ("two.wav", "BAT")
-    assert (one.audio_name, one.subset) == ("one.wav", "OWL")
+    assert (two.name, two.subset) == ("two.wav", "BAT")
+    assert (one.name, one.subset) == ("one.wav", "OWL")
     assert one.onset_s.tolist() == [1, 3] and one.offset_s.tolist() == [2.5, 4]
     assert list(one.value) == ["POS", "UNK"]
 
@@ -43,7 +43,7 @@ def test_other_files_are_passed_over(folder):
 def test_a_reference_without_events_is_one(folder):
     write(folder, "OWL/silent.csv", "")
     silent = read_references(folder)[-1]
-    assert silent.audio_name == "silent.wav" and len(silent.onset_s) == 0
+    assert silent.name == "silent.wav" and len(silent.onset_s) == 0
 
 
 def test_a_folder_without_csv_files_is_named(tmp_path):
@@ -71,6 +71,6 @@ def test_a_corpus_gives_the_same_references_as_its_csv_files(tmp_path):
     rows = zip(table.onset_s.tolist(), table.offset_s.tolist(), table.value, strict=True)
     write(tmp_path, "OWL/x.csv", "".join(f"x.wav,{on!r},{off!r},{value}\n" for on, off, value in rows))
     (read,) = read_references(tmp_path)
-    assert (found.audio_name, found.subset) == (read.audio_name, read.subset)
+    assert (found.name, found.subset) == (read.name, read.subset)
     assert np.array_equal(found.onset_s, read.onset_s) and np.array_equal(found.offset_s, read.offset_s)
     assert list(found.value) == list(read.value)

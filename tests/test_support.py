@@ -125,7 +125,11 @@ def test_gaps_and_shots_never_share_a_frame_and_gaps_hold_nothing_unknown(shots,
 
 @settings(deadline=None, max_examples=60)
 @given(
-    shots=shot_lists(), unknown=UNKNOWN, seed=st.integers(0, 99), crop=st.integers(1, 90), fade=st.integers(0, 12)
+    shots=shot_lists(),
+    unknown=UNKNOWN,
+    seed=st.integers(0, 99),
+    crop=st.integers(1, 90),
+    fade=st.integers(0, 12),
 )
 def test_every_labelled_frame_of_a_reconstructed_window_is_of_its_kind(shots, unknown, seed, crop, fade):
     support = found(shots, unknown)

@@ -124,38 +124,47 @@ def fit_sed(
             {"params": branch.adapting_blocks(), "lr": settings.encoder_learning_rate},
         ]
     )
-    draw, pseudo = task.generator("sed steps"), None
+    draw, device, pseudo = task.generator("sed steps"), backend.device, None
     share = max(1, round(settings.training_share * len(training)))
     for step in range(settings.steps):
         if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
             pseudo = pseudo_windows(branch, network, windows, task, config, backend)
-        parts = [
-            (settings.support_weight, windows.pick(settings.windows_per_step, draw, backend.device), False)
-        ]
-        if len(training) and settings.training_weight > 0:
-            parts.append((settings.training_weight, training.pick(share, draw, backend.device), True))
-        if pseudo is not None and len(pseudo):
+        parts = [(settings.support_weight, "support", windows.pick(settings.windows_per_step, draw, device))]
+        if len(training):
+            crops = training.pick(share, draw, device)
+            parts += [
+                (settings.training_weight, "classes", crops),
+                (settings.negative_weight, "negatives", crops),
+            ]
+        if pseudo is not None:
             parts.append(
-                (settings.pseudo_weight, pseudo.pick(settings.windows_per_step, draw, backend.device), False)
+                (settings.pseudo_weight, "support", pseudo.pick(settings.windows_per_step, draw, device))
             )
         optimizer.zero_grad(set_to_none=True)
-        for weight, (low, labels), of_classes in parts:
-            # Backward part by part: the gradients add up, and memory holds one part at a time.
-            with backend.autocast():
-                loss = weight * sed_loss(branch, low, labels, of_classes)
-            loss.backward()
+        for weight, kind, (low, labels) in parts:
+            if weight > 0:
+                # Backward part by part: the gradients add up, and memory holds one part at a time.
+                with backend.autocast():
+                    loss = weight * sed_loss(branch, low, labels, kind)
+                loss.backward()
         optimizer.step()
         progress(1)
     return judge_sed(branch, network, windows, task, config, backend)
 
 
-def sed_loss(branch: SedBranch, low: Tensor, labels: Tensor, of_classes: bool) -> Tensor:
-    """POS against background on labelled frames; or POS and training classes, on frames of a class."""
+def sed_loss(branch: SedBranch, low: Tensor, labels: Tensor, kind: str) -> Tensor:
+    """One part of the SED branch's loss.
+
+    "support": POS against background on labelled frames. "classes": POS and the training classes, on the
+    frames of a class. "negatives": POS against background, every known frame of a training window being
+    background.
+    """
     embedding = branch.encoder.high(low)
-    if not of_classes:
-        return frame_cross_entropy(branch.two_way(embedding), labels, branch.frames_per_step)
-    known = torch.where(labels > 0, labels, torch.full_like(labels, IGNORED))
-    return frame_cross_entropy(branch.all_classes(embedding), known, branch.frames_per_step)
+    if kind == "classes":
+        known = torch.where(labels > 0, labels, torch.full_like(labels, IGNORED))
+        return frame_cross_entropy(branch.all_classes(embedding), known, branch.frames_per_step)
+    wanted = labels.clamp(max=0) if kind == "negatives" else labels
+    return frame_cross_entropy(branch.two_way(embedding), wanted, branch.frames_per_step)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fiveshot.config import Config, build_config
+from fiveshot.config import Config, TrainedSettings, build_config
 from fiveshot.errors import FiveshotError
 from fiveshot.files import read_json, sha256, whole_file, write_json
 from fiveshot.model import FewShotNetwork
@@ -22,7 +22,7 @@ class CheckpointInfo:
     """What a checkpoint's JSON says."""
 
     classes: list[str]
-    config: Config
+    config: TrainedSettings
     mean: np.ndarray  # (channels,) of the features
     deviation: np.ndarray
     epoch: int
@@ -75,7 +75,7 @@ def load_info(path: Path) -> CheckpointInfo:
         raise FiveshotError(f"{source}: not the description of a checkpoint; train again.")
     return CheckpointInfo(
         classes=list(values["classes"]),
-        config=build_config(values["config"], str(source)),
+        config=build_config(values["config"], str(source), TrainedSettings),
         mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
         deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
         epoch=int(values["epoch"]),

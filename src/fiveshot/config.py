@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -150,6 +150,7 @@ class SedBranch(Section):
     encoder_learning_rate: NotNegative
     support_weight: Positive
     training_weight: NotNegative
+    negative_weight: NotNegative
     pseudo_weight: NotNegative
     training_windows_per_class: Count
     training_frames: PositiveInt
@@ -204,6 +205,17 @@ class Compute(Section):
     workers: Count
 
 
+class TrainedSettings(Section):
+    """The settings that a checkpoint depends on."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    features: Features
+    labels: Labels
+    windows: Windows
+    network: Network
+    train: Train
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -232,6 +244,9 @@ class Config(Section):
             "detect.branches must be sed when network.te_vad is none",
         )
         return self
+
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 def embedding_size(config: Config) -> int:
@@ -358,10 +373,15 @@ def _sentence(error: ValidationError, source: str) -> str:
     return f"{source}: {key} is {first['input']!r}, but: {message[0].lower()}{message[1:]}."
 
 
-def build_config(values: dict, source: str) -> Config:
+def trained_settings(config: Config) -> TrainedSettings:
+    """The part of the settings that a checkpoint depends on."""
+    return TrainedSettings(**{name: getattr(config, name) for name in TrainedSettings.model_fields})
+
+
+def build_config(values: object, source: str, model: type[Settings] = Config) -> Settings:
     """Check merged values; `source` names their file in errors. FiveshotError on any bad value."""
     try:
-        return Config.model_validate_json(json.dumps(values))
+        return model.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise FiveshotError(_sentence(error, source)) from error
     except (TypeError, ValueError) as error:

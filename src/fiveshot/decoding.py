@@ -1,4 +1,4 @@
-"""Events from P(POS) with a duration prior: the best explanation of a recording by events as long as the shots.
+"""Events from P(POS) with a duration prior: the recording is explained by events about as long as the shots.
 
 A threshold alone breaks a call where P dips inside it, joins calls that touch, and loses both to the shortest
 length. Here every possible event from frame a to frame b earns
@@ -41,7 +41,9 @@ def decode_events(
     """
     lengths, prior = length_prior(shot_frames, spread)
     typical = np.exp(np.log(np.maximum(shot_frames, 1.0)).mean())
-    gain = np.concatenate([[0.0], np.cumsum((probability.astype(np.float64) - threshold) * strength / typical)])
+    gain = np.concatenate(
+        [[0.0], np.cumsum((probability.astype(np.float64) - threshold) * strength / typical)]
+    )
     shortest, longest, by_start = int(lengths[0]), int(lengths[-1]), prior[::-1]
     count = len(probability)
     best, rest, event = 0.0, np.zeros(count + 1), np.zeros(count + 1, dtype=np.int64)
@@ -59,7 +61,7 @@ def decode_events(
 
 
 def _trace(event: np.ndarray) -> np.ndarray:
-    """Walk back from the end: event[t] is the length of the event that ends at t in the best set, 0 for none."""
+    """Walk back from the end: event[t] is the length of the event ending at t in the best set, or 0."""
     spans, end = [], len(event) - 1
     while end > 0:
         if event[end]:

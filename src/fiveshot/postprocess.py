@@ -12,7 +12,6 @@ from fiveshot.decoding import decode_events
 from fiveshot.predictions import Detection
 from fiveshot.windows import event_seconds, runs
 
-
 SHORTEST_S = 1e-3  # what is left of an event that the query's start cuts off almost wholly
 
 

@@ -18,7 +18,7 @@ from fiveshot.errors import FiveshotError
 from fiveshot.features import feature_blocks
 from fiveshot.files import fingerprint, sha256, whole_file
 
-LAYOUT = 1  # raise when the meaning of a feature file changes
+LAYOUT = 2  # raise when the meaning of a feature file changes
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py says to a damaged file
 
 

@@ -88,7 +88,7 @@ def reconstructed_window(
         for spans, label in kinds:
             piece = _random_crop(features, spans, settings.crop_frames, rng)
             pieces.append((piece, label))
-            filled += piece.shape[1] - (settings.crossfade_frames if len(pieces) > 1 else 0)
+            filled += piece.shape[1] - _overlap(filled, piece.shape[1], settings.crossfade_frames)
     return _joined(pieces, window, settings.crossfade_frames)
 
 
@@ -101,12 +101,17 @@ def _random_crop(
     return features[:, start : start + length]
 
 
+def _overlap(before: int, after: int, fade: int) -> int:
+    """Frames in which a piece overlaps what lies before it; at least one frame of every piece is its own."""
+    return max(min(fade, before, after - 1), 0)
+
+
 def _joined(pieces: list[tuple[np.ndarray, int]], window: int, fade: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay pieces behind each other; with a fade, neighbours overlap, and the overlap is labelled -1."""
     features, label = pieces[0]
     labels = np.full(features.shape[1], label, dtype=np.int64)
     for piece, label in pieces[1:]:
-        overlap = min(fade, features.shape[1], piece.shape[1] - 1)
+        overlap = _overlap(features.shape[1], piece.shape[1], fade)
         if overlap > 0:
             weight = (np.arange(1, overlap + 1) / (overlap + 1))[None, :, None].astype(features.dtype)
             blend = features[:, -overlap:] * (1 - weight) + piece[:, :overlap] * weight
@@ -114,7 +119,7 @@ def _joined(pieces: list[tuple[np.ndarray, int]], window: int, fade: int) -> tup
             labels[-overlap:] = IGNORED
         else:
             features = np.concatenate([features, piece], axis=1)
-        labels = np.concatenate([labels, np.full(piece.shape[1] - max(overlap, 0), label)])
+        labels = np.concatenate([labels, np.full(piece.shape[1] - overlap, label)])
     return features[:, :window], labels[:window]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fiveshot.augment import mask
 from fiveshot.checkpoint import CheckpointInfo, build_network, load_info, load_tensors, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
-from fiveshot.config import Config
+from fiveshot.config import Config, TrainedSettings, trained_settings
 from fiveshot.errors import FiveshotError
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
 from fiveshot.model import FewShotNetwork, detect_target, mean_embedding
@@ -184,11 +184,9 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     if not path.with_suffix(".json").exists():
         return state
     info = load_info(path)
-    changed = [s for s in TRAINING_SECTIONS if getattr(info.config, s) != getattr(config, s)]
+    changed = changed_section(info.config, trained_settings(config))
     if changed or info.classes != data.classes:
-        log.info(
-            "training starts anew: %s changed since the last time", changed[0] if changed else "the classes"
-        )
+        log.info("training starts anew: %s changed since the last time", changed or "the classes")
         return state
     tensors = load_tensors(path)
     state.network.load_state_dict(tensors["network"])
@@ -197,7 +195,13 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     return state
 
 
-TRAINING_SECTIONS = ("seed", "features", "labels", "windows", "network", "train")
+def changed_section(before: TrainedSettings, now: TrainedSettings) -> str | None:
+    """The first section that differs; other epochs only mean to go on for longer, or to be done."""
+    same_length = before.train.model_copy(update={"epochs": now.train.epochs})
+    before = before.model_copy(update={"train": same_length})
+    return next(
+        (name for name in TrainedSettings.model_fields if getattr(before, name) != getattr(now, name)), None
+    )
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:
@@ -223,7 +227,7 @@ def finish_epoch(run: Run, state: State, row: dict[str, float], data: TrainingDa
     state.rows.append(row)
     mean, deviation = data.statistics
     metrics = {k: v for k, v in row.items() if k != "epoch"}
-    info = CheckpointInfo(data.classes, config, mean, deviation, state.epoch, metrics)
+    info = CheckpointInfo(data.classes, trained_settings(config), mean, deviation, state.epoch, metrics)
     tensors = {"network": state.network.state_dict()}
     if is_best:
         save_checkpoint(run.best, tensors, info)

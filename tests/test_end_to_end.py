@@ -1,0 +1,172 @@
+"""The whole pipeline through run.sh, as a user types it, on a tiny corpus below a folder with a space."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, write_corpus
+
+TINY = """
+network: {channels: 8, heads: 2, feed_forward: 16}
+features: {mels: 32}
+windows: {frames: 128, hop_frames: 32}
+train:
+  epochs: 1
+  batch: 8
+  learning_rate: 1.0e-3
+  windows_per_class: 4
+  validation_windows_per_class: 2
+  segment_windows: 4
+finetune:
+  support: {windows: 6, crop_frames: 64}
+  sed:
+    steps: 3
+    windows_per_step: 4
+    training_windows_per_class: 2
+    training_frames: 32
+    pseudo_from_step: 2
+    pseudo_windows: 4
+  te_vad: {steps: 2, windows_per_step: 2}
+metric: {resamples: 20, pictures: 1}
+compute: {workers: 1}
+"""
+
+
+def run_sh(*arguments, code=0, cwd=None):
+    """Call run.sh with this python; its output, after checking the exit code."""
+    environment = os.environ | {"FIVESHOT_PYTHON": sys.executable}
+    words = [str(a) for a in arguments]
+    done = subprocess.run(
+        [str(ROOT / "run.sh"), *words], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    assert "Traceback" not in output, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a space in its name that holds corpus, settings and the run of all four stages."""
+    folder = tmp_path_factory.mktemp("a place") / "with space"
+    write_corpus(folder / "corpus")
+    (folder / "tiny.yaml").write_text(TINY)
+    run_sh("all", *options(folder), cwd=folder)
+    return folder
+
+
+def options(folder):
+    return ["--config", folder / "tiny.yaml", "--data", folder / "corpus", "--run", folder / "run"]
+
+
+def test_every_stage_leaves_its_files(place):
+    run = place / "run"
+    for name in (
+        "config.yaml",
+        "log.txt",
+        "metrics.csv",
+        "predictions.csv",
+        "predictions_confidence.csv",
+        "report.json",
+    ):
+        assert (run / name).is_file(), name
+    for name in (
+        "checkpoints/latest.pt",
+        "checkpoints/best.pt",
+        "checkpoints/best.json",
+        "pictures/training.png",
+    ):
+        assert (run / name).is_file(), name
+    assert list((run / "features").rglob("*.h5"))
+    assert list((run / "pictures").rglob("*.png"))
+
+
+def test_probabilities_are_kept_per_frame_and_branch(place):
+    (path,) = (place / "run" / "probabilities").rglob("*.h5")
+    with h5py.File(path) as file:
+        for branch in ("sed", "te_vad"):
+            values = file[branch][:]
+            assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
+            assert 0 <= file[branch].attrs["confidence_level"] <= 1
+
+
+def test_the_predictions_have_exactly_the_official_columns(place):
+    with (place / "run" / "predictions.csv").open(newline="") as handle:
+        assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime"]
+    with (place / "run" / "predictions_confidence.csv").open(newline="") as handle:
+        assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+
+
+def test_scoring_the_predictions_as_files_gives_the_runs_own_report(place):
+    run, out = place / "run", place / "again.json"
+    references = place / "corpus" / "Validation_Set"
+    run_sh("metric", "--predictions", run / "predictions.csv", "--references", references, "--report", out)
+    again, report = json.loads(out.read_text()), json.loads((run / "report.json").read_text())
+    assert again["scores_per_subset"] == report["scores_per_subset"]
+    assert again["overall_scores"] == report["overall_scores"]
+
+
+def test_a_second_call_extracts_trains_and_fine_tunes_nothing_again(place):
+    run = place / "run"
+    kept = [*run.rglob("*.h5"), run / "checkpoints" / "best.pt"]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    run_sh("all", *options(place))
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+
+
+def test_other_post_processing_keeps_the_probabilities(place):
+    (path,) = (place / "run" / "probabilities").rglob("*.h5")
+    before = path.stat().st_mtime_ns
+    run_sh("finetune", *options(place), "--set", "detect.threshold=fixed", "--set", "detect.minimum=0.0")
+    assert path.stat().st_mtime_ns == before
+    with (place / "run" / "predictions.csv").open(newline="") as handle:
+        assert len(list(csv.reader(handle))) > 1, "P(POS) above 0 everywhere is at least one event"
+
+
+def test_the_same_seed_gives_the_same_bytes(place, tmp_path):
+    run_sh("all", *options(place)[:4], "--run", tmp_path / "again")
+    for name in ("checkpoints/best.pt", "probabilities"):
+        first, second = (
+            sorted(p for p in [base / name, *(base / name).rglob("*.h5")] if p.is_file())
+            for base in (place / "run", tmp_path / "again")
+        )
+        assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_a_checkpoint_of_another_network_is_refused(place):
+    output = run_sh("finetune", *options(place), "--set", "network.channels=16", code=1)
+    assert "network.channels" in output and "train again" in output
+
+
+def test_one_bad_recording_does_not_stop_the_others(place, tmp_path):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(place / "corpus", corpus)
+    bad = corpus / "Validation_Set" / "BAD"
+    bad.mkdir()
+    soundfile.write(bad / "few.wav", np.zeros(22050), 22050)
+    (bad / "few.csv").write_text("Audiofilename,Starttime,Endtime,Q\nfew.wav,0.1,0.2,POS\n")
+    arguments = ["--config", place / "tiny.yaml", "--data", corpus, "--run", tmp_path / "run"]
+    output = run_sh("all", *arguments, code=3)
+    assert "few.csv" in output and "five" in output
+    assert (tmp_path / "run" / "report.json").is_file()
+    assert "few.csv" in run_sh("feature", *arguments, "--strict", code=1)
+
+
+def test_a_key_that_nobody_knows_is_one_sentence(place):
+    output = run_sh("train", *options(place), "--set", "train.epoch=3", code=1)
+    assert output.strip().startswith("error:") and "train.epochs" in output
+
+
+@pytest.mark.parametrize("words, code", [(["-h"], 0), ([], 2), (["frobnicate"], 2)])
+def test_help_and_unknown_stages(words, code):
+    output = run_sh(*words, code=code)
+    assert "feature" in output or "frobnicate" in output
