@@ -3,6 +3,7 @@
 Events are stretches in which some mel bands are bright; the rest is noise.
 """
 
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -59,6 +60,7 @@ SHOTS = ((40, 56), (80, 96), (120, 140), (170, 186), (210, 226))
 QUERY_EVENTS = ((260, 276), (310, 326), (380, 400))
 
 
+@cache
 def small_config(*settings: str) -> Config:
     """The project's configuration made tiny, with further `key.sub=value` settings."""
     return load_config(ROOT / "config.yaml", None, [*SETTINGS, *settings])

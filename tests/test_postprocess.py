@@ -201,10 +201,11 @@ def test_a_high_constant_probability_gives_one_event_over_the_whole_query():
     pieces=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), max_size=20),
     level=st.floats(0, 1),
     share=st.floats(0, 1),
+    decoder=st.sampled_from(["threshold", "duration"]),
 )
-def test_events_are_in_order_apart_and_inside_the_query(pieces, level, share):
+def test_events_are_in_order_apart_and_inside_the_query(pieces, level, share, decoder):
     found = probabilities(np.repeat([p for _, p in pieces], [n for n, _ in pieces]), level)
-    events = detect(found, PLAIN.model_copy(update={"shortest_share": share}))
+    events = detect(found, PLAIN.model_copy(update={"shortest_share": share, "decoder": decoder}))
     for event in events:
         assert found.query_start_s <= event.onset_s < event.offset_s
         assert 0 <= event.confidence <= 1
@@ -216,3 +217,18 @@ def test_no_event_ends_after_the_recording():
     n_frames = 400
     (event,) = detect(probabilities(steps(n_frames, (300, n_frames))), settings_of("median_frames=1"))
     assert event.offset_s <= n_frames / RATE
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.5])
+def test_the_duration_decoder_finds_nothing_where_nothing_is_likely(value):
+    assert detect(probabilities(np.full(400, value)), settings_of("decoder=duration")) == []
+
+
+def test_the_duration_decoder_keeps_an_event_whole_and_neighbours_apart():
+    # A dip inside an event as long as the shots; two such events that touch.
+    values = steps(500, (250, 250 + SHOT), (350, 350 + 2 * SHOT))
+    values[257:263] = 0.4
+    found = detect(probabilities(values), settings_of("decoder=duration", "strength=20"))
+    assert spans_of(found) == [(250, 270), (350, 370), (370, 390)]
+    parts = detect(probabilities(values), settings_of("shortest_share=0"))
+    assert spans_of(parts) == [(250, 257), (263, 270), (350, 390)]

@@ -3,8 +3,6 @@
 Features carry their own frame number, so that every frame of a window can be traced to its place.
 """
 
-from functools import cache
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +35,6 @@ def found(shots=SHOTS, unknown=(), n_frames=N_FRAMES, widen_s=0.0):
     return find_support(events(shots), unknown, RATE, n_frames, widen_s)
 
 
-@cache
 def settings_of(*changes):
     return small_config(*(f"finetune.support.{change}" for change in changes)).finetune.support
 

@@ -61,11 +61,7 @@ def test_stitching_gives_what_the_published_program_gives(number):
     assert np.array_equal(stitch(windows, starts, len(expected), 86), expected)
 
 
-# Case 1 has events at both ends of the row, where the published filter repeats the outermost frame.
-BORDER = pytest.mark.xfail(reason="detection filters as if zeros lay beyond the recording", strict=False)
-
-
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=BORDER), 2])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_median_filter_of_detection_is_that_of_the_published_program(number):
     golden = np.load(DATA / "stitch.npz")
     binary, expected = golden[f"binary{number}"], golden[f"median5_{number}"]

@@ -202,8 +202,8 @@ def pseudo_labels(probability: np.ndarray, level: float, long_shots: bool, confi
     size = config.detect.median_frames
     labels = np.full(len(probability), IGNORED, dtype=np.int64)
     below = probability < level - config.finetune.sed.pseudo_margin
-    labels[median_filter(below.astype(np.uint8), size, mode="constant") > 0] = 0
-    labels[median_filter((probability > level).astype(np.uint8), size, mode="constant") > 0] = 1
+    labels[median_filter(below.astype(np.uint8), size, mode="nearest") > 0] = 0
+    labels[median_filter((probability > level).astype(np.uint8), size, mode="nearest") > 0] = 1
     return labels
 
 

@@ -54,7 +54,7 @@ def pass_frozen(
 ) -> LowWindows:
     """Send windows through blocks 1 and 2: features (windows, channels, frames, mels)."""
     low = []
-    for i in range(0, len(features), BATCH):
+    for i in range(0, max(len(features), 1), BATCH):  # none at all still has a shape
         with backend.autocast():
             out = network.encoder.low(torch.from_numpy(features[i : i + BATCH]).to(backend.device))
         low.append(out.half() if half else out.float())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +60,8 @@ def load_tensors(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no checkpoint yet; run the train stage first.") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise FiveshotError(f"{path}: a damaged or foreign checkpoint; train again.") from error
+    except Exception as error:  # damaged bytes end in almost any exception inside torch
+        raise FiveshotError(f"{path}: a damaged or foreign checkpoint; delete it and train again.") from error
 
 
 def load_info(path: Path) -> CheckpointInfo:
@@ -73,14 +72,18 @@ def load_info(path: Path) -> CheckpointInfo:
     values = read_json(source)
     if not isinstance(values, dict) or not values.keys() >= _KEYS:
         raise FiveshotError(f"{source}: not the description of a checkpoint; train again.")
-    return CheckpointInfo(
-        classes=list(values["classes"]),
-        config=build_config(values["config"], str(source), TrainedSettings),
-        mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
-        deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
-        epoch=int(values["epoch"]),
-        metrics=dict(values["metrics"]),
-    )
+    config = build_config(values["config"], str(source), TrainedSettings)
+    try:
+        return CheckpointInfo(
+            classes=[str(name) for name in values["classes"]],
+            config=config,
+            mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
+            deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            epoch=int(values["epoch"]),
+            metrics=dict(values["metrics"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FiveshotError(f"{source}: not the description of a checkpoint; train again.") from error
 
 
 def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:
@@ -103,4 +106,6 @@ def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, Checkpoint
         network.load_state_dict(load_tensors(path)["network"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise FiveshotError(f"{path}: its tensors do not fit its description; train again.") from error
+    if read_json(path.with_suffix(".json")).get("sha256") != sha256(path):
+        raise FiveshotError(f"{path}: it is newer or older than its description; train again.")
     return network.eval(), info

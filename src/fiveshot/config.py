@@ -87,7 +87,8 @@ class Windows(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Windows:
-        _require(self.hop_frames <= self.frames, "hop_frames must not be longer than frames")
+        # Query windows start on whole steps, up to 3 frames late; neighbours must still overlap.
+        _require(self.hop_frames <= self.frames - 6, "hop_frames must be shorter than frames by 6 or more")
         return self
 
 

@@ -72,7 +72,9 @@ def prepare(
     sections = {
         name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")
     }
-    marks = [config.seed, sha256(run.best), sections, config.detect.median_frames, config.detect.long_shot_s]
+    # What of `detect` shapes the pseudo-labels.
+    pseudo = [config.detect.median_frames, config.detect.long_shot_s, config.detect.long_smooth_frames]
+    marks = [config.seed, sha256(run.best), sections, pseudo]
     return Trained(network, info, training, fingerprint(marks))
 
 
@@ -86,7 +88,7 @@ def finetune_recording(
 ) -> RecordingProbabilities:
     """Bring one probability file up to date and return what it holds; each branch is kept or made."""
     mark = fingerprint([trained.mark, stored_fingerprint(file.path)])
-    kept = read_probabilities(path) if stored_fingerprint(path) == mark else None
+    kept = _kept(path, mark)
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
@@ -101,6 +103,16 @@ def finetune_recording(
     )
     write_probabilities(path, found, mark)
     return found
+
+
+def _kept(path: Path, mark: str) -> RecordingProbabilities | None:
+    """The probabilities of an earlier call with this mark; None where there are none that can be read."""
+    if stored_fingerprint(path) != mark:
+        return None
+    try:
+        return read_probabilities(path)
+    except FiveshotError:
+        return None
 
 
 def _shots_s(recording: Recording) -> np.ndarray:

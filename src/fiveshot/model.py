@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from fiveshot.config import Network
 
+# torch's fused evaluation path reads a float mask as "hidden or not", which would hide a cut last step.
+torch.backends.mha.set_fastpath_enabled(False)
+
 CONTEXT_FRAMES = 32  # more than the encoder sees to either side of a step; a multiple of every step length
 _POOLS = {4: ((2, 2), (2, 2)), 2: ((2, 2), (1, 2)), 1: ((1, 2), (1, 2))}
 

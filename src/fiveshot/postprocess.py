@@ -77,15 +77,17 @@ def thresholded_spans(
         active = fill_gaps(active, probability, longest, settings.fill_gap_minimum)
     spans = runs(median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0)
     times = event_seconds(spans, found.frame_rate, found.widen_s)
-    return spans[times[:, 1] - times[:, 0] >= settings.shortest_share * lengths.min()]
+    # What reaches into the query from the fifth shot is judged by its part in the query.
+    lasting = times[:, 1] - np.maximum(times[:, 0], found.query_start_s)
+    return spans[lasting >= settings.shortest_share * lengths.min()]
 
 
 def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
     """The events of one recording's query, in time order."""
     probability, level = fuse(found, settings)
     limit = threshold(level, settings)
+    first_frame = min(int(found.query_start_s * found.frame_rate), len(probability))
     if settings.decoder == "duration":
-        first_frame = min(int(found.query_start_s * found.frame_rate), len(probability))
         shots = (found.shots_s[:, 1] - found.shots_s[:, 0] + 2 * found.widen_s) * found.frame_rate
         query = probability[first_frame:]
         spans = decode_events(query, limit, shots, settings.strength, settings.length_spread) + first_frame
@@ -96,8 +98,8 @@ def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
         Detection(
             found.audio_name,
             max(float(onset), found.query_start_s),
-            float(offset),
-            float(probability[first:end].mean()),
+            min(float(offset), len(probability) / found.frame_rate),
+            float(probability[max(first, min(first_frame, end - 1)) : end].mean()),
         )
         for (first, end), (onset, offset) in zip(spans, times, strict=True)
         if offset - max(onset, found.query_start_s) >= SHORTEST_S

@@ -1,8 +1,8 @@
 """One walk over a recording: embeddings and probabilities of every frame, in bounded memory.
 
-Windows overlap five-fold, but their embeddings are those of the recording itself except within a few
-frames of a window's edge, which stitching throws away. The encoder therefore runs once over the recording,
-in stretches with enough context on both sides, and windows are cut from its steps.
+Windows overlap five-fold, but their embeddings are those of the recording itself except within a few frames
+of a window's edge, nearly all of which stitching throws away. The encoder therefore runs once over the
+recording, in stretches with enough context on both sides, and windows are cut from its steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fiveshot.config import Windows
-from fiveshot.model import CONTEXT_FRAMES, step_weight, to_frames
+from fiveshot.model import CONTEXT_FRAMES, to_frames
 from fiveshot.store import FeatureFile
 from fiveshot.windows import query_starts, stitch
 
@@ -108,6 +108,3 @@ def embeddings(
         rows.append(values[done - int(group[0]) // frames_per_step :])
         done = int(group[0]) // frames_per_step + len(values)
     return np.concatenate(rows)[: -(-recorded.n_frames // frames_per_step)]
-
-
-__all__ = ["Recorded", "aligned_starts", "embeddings", "probabilities", "step_weight", "stretches"]

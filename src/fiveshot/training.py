@@ -134,7 +134,7 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
         if not torch.isfinite(loss):
             raise FiveshotError(
                 f"training: the loss is not finite in epoch {state.epoch + 1}, batch {number + 1}; "
-                "the last checkpoint is kept: lower train.learning_rate and go on."
+                "the last checkpoint is kept: lower train.learning_rate and train again."
             )
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -181,7 +181,7 @@ def set_learning_rates(state: State, config: Config) -> float:
 def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> State:
     """The state saved in `path`, or a new one where there is none or it belongs to other settings."""
     state = new_state(data, config, backend)
-    if not path.with_suffix(".json").exists():
+    if not (path.exists() and path.with_suffix(".json").exists()):
         return state
     info = load_info(path)
     changed = changed_section(info.config, trained_settings(config))
@@ -191,7 +191,9 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     tensors = load_tensors(path)
     state.network.load_state_dict(tensors["network"])
     state.optimizer.load_state_dict(tensors["optimizer"])
-    state.epoch, state.rows = info.epoch, tensors["rows"]
+    # The tensors' own rows count: a stop between the two files leaves the JSON one epoch behind.
+    state.rows = tensors["rows"]
+    state.epoch = len(state.rows)
     return state
 
 

@@ -96,7 +96,7 @@ def stitch(windows: np.ndarray, starts: np.ndarray, n_frames: int, hop: int) -> 
         joined[first:end] = windows[k, first - starts[k] : end - starts[k]]
 
     head = min(lead + hop, n_frames)
-    tail = max((count - 1) * hop, head)
+    tail = max((count - 1) * hop, head, int(starts[-1]))
     place(0, 0, head)
     for k in range(1, count):
         first, end = k * hop + lead, (k + 1) * hop + lead
