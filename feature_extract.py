@@ -17,7 +17,7 @@ def main(config, run, arguments) -> int:
     from fiveshot.stages import checked_corpus
 
     corpus = checked_corpus(config, arguments.strict)
-    problems = [*corpus.problems, *extract(corpus, run.features(config), config)]
+    problems = [*corpus.problems, *extract(corpus, run.features(config), config, arguments.strict)]
     return report_problems(problems)
 
 

@@ -11,20 +11,21 @@ from fiveshot.cli import parser, run_stage
 
 
 def main(config, run, arguments) -> int:
-    """Train to the last epoch, going on where an earlier call stopped."""
+    """Train to the last epoch, going on where an earlier call stopped; 3 where something was left out."""
     from fiveshot.compute import choose_backend
     from fiveshot.plots import plot_training
-    from fiveshot.runs import log
+    from fiveshot.runs import log, report_problems
     from fiveshot.stages import checked_corpus, training_data
     from fiveshot.training import train
 
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     corpus = checked_corpus(config, arguments.strict, need_test=False)
-    state = train(run, training_data(run, config, corpus), config, backend)
+    data, problems = training_data(run, config, corpus, arguments.strict)
+    state = train(run, data, config, backend)
     plot_training(run.metrics, run.pictures / "training.png")
     log.info("best accuracy %.4f; checkpoints in %s", state.best, run.best.parent)
-    return 0
+    return report_problems([*corpus.problems, *problems])
 
 
 if __name__ == "__main__":

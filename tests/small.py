@@ -160,7 +160,7 @@ def small_corpus(run: Run, config: Config, names=("x", "y")) -> Corpus:
 
 
 def small_training_data(run: Run, config: Config):
-    return training_data(run, config, Corpus(training_recordings(run, config), (), ()))
+    return training_data(run, config, Corpus(training_recordings(run, config), (), ()), strict=True)[0]
 
 
 def same_tensors(a: dict, b: dict) -> bool:

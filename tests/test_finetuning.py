@@ -286,7 +286,7 @@ def test_without_recordings_to_detect_in_the_folder_is_named(stage):
 
 def test_a_checkpoint_of_other_classes_is_refused(stage):
     config = small_config(*QUICK)
-    files, classes = labelled_files(stage.run, config, stage.corpus.train)
+    files, classes, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
     assert prepare(stage.run, files, classes, config, cpu(config)).info.classes == classes
     with pytest.raises(FiveshotError, match="trained on 2 classes"):
         prepare(stage.run, files, [*classes, "more"], config, cpu(config))

@@ -332,7 +332,7 @@ def test_items_are_the_same_from_any_number_of_loading_processes():
 def test_crops_hold_their_class_equally_often_and_are_cut_around_it():
     files = [labelled(stretch(60, (22, 26, 1), (40, 42, 2))), labelled(stretch(10, (3, 5, 2)))]
     windows = window_set(list_windows(files, small_config()))
-    features, labels = class_crops(files, windows, 6, 8, small_config(), np.random.default_rng(0))
+    features, labels = class_crops(files, windows, 6, 8, PLAIN, small_config(), np.random.default_rng(0))
     assert features.shape == (12, 1, 8, MELS) and labels.shape == (12, 8)
     assert (labels[:6] == 1).any(axis=1).all() and (labels[6:] == 2).any(axis=1).all()
     assert (features[:6][labels[:6][:, None] == 1] > 22).all()  # frame i holds i + 1
@@ -340,5 +340,5 @@ def test_crops_hold_their_class_equally_often_and_are_cut_around_it():
 
 def test_no_crops_are_arrays_of_length_zero():
     windows = window_set([Window(0, 0, (1,))])
-    features, labels = class_crops(ENROLLED, windows, 0, 8, small_config(), np.random.default_rng(0))
+    features, labels = class_crops(ENROLLED, windows, 0, 8, PLAIN, small_config(), np.random.default_rng(0))
     assert features.shape == (0, 1, 8, MELS) and labels.shape == (0, 8)

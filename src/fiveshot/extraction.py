@@ -22,8 +22,8 @@ from fiveshot.store import feature_path, recording_fingerprint, stored_fingerpri
 log = logging.getLogger("fiveshot")
 
 
-def extract(corpus: Corpus, root: Path, config: Config) -> list[Problem]:
-    """Bring the feature folder up to date; what could not be extracted comes back as problems."""
+def extract(corpus: Corpus, root: Path, config: Config, strict: bool = False) -> list[Problem]:
+    """Bring the feature folder up to date; what failed comes back as problems, or with `strict` stops it."""
     jobs = [
         (recording, feature_path(root, recording), config.features)
         for recording in corpus.train + corpus.test
@@ -32,6 +32,8 @@ def extract(corpus: Corpus, root: Path, config: Config) -> list[Problem]:
     for recording, result in tqdm(_results(jobs, config), total=len(jobs), desc="features", unit="file"):
         if isinstance(result, str):
             problems.append(Problem(recording.audio, result.removeprefix(f"{recording.audio}: ")))
+            if strict:
+                raise FiveshotError(f"{problems[0]} (stopped by --strict)")
         done += result is True
     log.info(
         "features: %d extracted, %d unchanged, %d failed",

@@ -64,11 +64,11 @@ def prepare(
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
+    statistics = info.mean, info.deviation
     features, labels = class_crops(
-        files, windows, settings.training_windows_per_class, settings.training_frames, config, rng
+        files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
-    features = (features - info.mean[:, None, None]) / info.deviation[:, None, None]
-    training = pass_frozen(network, features.astype(np.float32), labels, backend, half=True)
+    training = pass_frozen(network, features, labels, backend, half=True)
     sections = {
         name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")
     }
@@ -200,9 +200,9 @@ def finetune_all(
     """Every test recording in turn: its events, and what failed. With `strict` the first failure stops it."""
     if not corpus.test:
         raise FiveshotError(f"{config.paths.data}: no usable recording in {config.corpus.test_folder}.")
-    trained = prepare(run, *labelled_files(run, config, corpus.train), config, backend)
+    files, classes, problems = labelled_files(run, config, corpus.train, strict)
+    trained = prepare(run, files, classes, config, backend)
     detections: list[Detection] = []
-    problems: list[Problem] = []
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
             file = opened(run, config, recording)

@@ -252,15 +252,17 @@ def class_crops(
     windows: WindowSet,
     per_class: int,
     frames: int,
+    statistics: tuple[np.ndarray, np.ndarray],
     config: Config,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training windows for fine-tuning, the same number of every class, cut down to `frames` around an event.
 
     Returns:
-        features (windows, channels, frames, mels), not standardised, and labels (windows, frames).
+        features (windows, channels, frames, mels), standardised, and labels (windows, frames).
     """
     length = min(frames, config.windows.frames)
+    mean, deviation = (s[:, None, None] for s in statistics)
     features, labels = [], []
     for c, members in windows.by_class.items():
         for i in rng.choice(members, size=per_class, replace=len(members) < per_class):
@@ -269,6 +271,7 @@ def class_crops(
             cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
             first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
             piece = file.features.frames(window.start + first, window.start + first + length)
+            piece = ((piece - mean) / deviation).astype(np.float32)
             features.append(np.pad(piece, ((0, 0), (0, length - piece.shape[1]), (0, 0))))
             labels.append(cut[first : first + length])
     if not features:

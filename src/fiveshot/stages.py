@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording, corpus_table, read_corpus, training_classes
-from fiveshot.errors import FiveshotError
+from fiveshot.errors import FiveshotError, Problem
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, label_frames, list_windows, split_windows
 from fiveshot.store import FeatureFile, feature_path, open_features
@@ -34,28 +34,38 @@ def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
 
 
 def labelled_files(
-    run: Run, config: Config, recordings: tuple[Recording, ...]
-) -> tuple[list[LabelledFile], list[str]]:
-    """Training recordings with a label per frame, and the classes the labels count from 1."""
-    classes = training_classes(recordings)
-    files = [opened(run, config, recording) for recording in recordings]
-    widen = config.labels.widen_s
-    labelled = [
-        LabelledFile(file, label_frames(file, recording.subset, classes, widen))
-        for file, recording in zip(files, recordings, strict=True)
-    ]
-    return labelled, classes
-
-
-def training_data(run: Run, config: Config, corpus: Corpus) -> TrainingData:
-    """Windows to train on and to choose the checkpoint by."""
-    if not corpus.train:
+    run: Run, config: Config, recordings: tuple[Recording, ...], strict: bool
+) -> tuple[list[LabelledFile], list[str], list[Problem]]:
+    """Training recordings with a label per frame, the classes counted from 1, and what was left out."""
+    files, problems = {}, []
+    for recording in recordings:
+        try:
+            files[recording] = opened(run, config, recording)
+        except FiveshotError as error:
+            if strict:
+                raise
+            problems.append(Problem(recording.audio, str(error)))
+    if not files:
         raise FiveshotError(
-            f"{config.paths.data}: no usable training recording in {config.corpus.training_folder}."
+            f"{problems[0]}"
+            if problems
+            else f"{config.paths.data}: no usable training recording in {config.corpus.training_folder}."
         )
-    files, classes = labelled_files(run, config, corpus.train)
+    classes = training_classes(files)
+    labelled = [
+        LabelledFile(file, label_frames(file, recording.subset, classes, config.labels.widen_s))
+        for recording, file in files.items()
+    ]
+    return labelled, classes, problems
+
+
+def training_data(
+    run: Run, config: Config, corpus: Corpus, strict: bool
+) -> tuple[TrainingData, list[Problem]]:
+    """Windows to train on and to choose the checkpoint by, and the recordings left out."""
+    files, classes, problems = labelled_files(run, config, corpus.train, strict)
     train, valid = split_windows(list_windows(files, config), config)
     log.info(
         "%d classes, %d training windows, %d held out", len(classes), len(train.windows), len(valid.windows)
     )
-    return TrainingData(files, train, valid, classes, training_statistics(files))
+    return TrainingData(files, train, valid, classes, training_statistics(files)), problems
