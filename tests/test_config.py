@@ -105,7 +105,7 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("features: {f_max: 11026}", "f_max must not exceed half of sample_rate"),
         ("features: {f_min: 11025}", "f_min must be below f_max"),
         ("features: {mels: 100}", "features.mels is 100"),
-        ("windows: {hop_frames: 432}", "hop_frames must not be longer than frames"),
+        ("windows: {hop_frames: 432}", "hop_frames must be shorter than frames"),
         ("detect: {median_frames: 4}", "median_frames must be odd"),
         ("detect: {minimum: 1.5}", "detect.minimum is 1.5"),
         ("network: {heads: 7}", "network.heads must divide 2048"),

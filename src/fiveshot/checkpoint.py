@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,11 @@ def build_network(config: Config, n_classes: int) -> FewShotNetwork:
 
 def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
     """Write `path` and its JSON; each appears whole, the JSON last with the tensors' fingerprint."""
+    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
     with whole_file(path) as part:
-        torch.save(tensors, part)
+        part.write_bytes(buffer.getvalue())
     write_json(
         path.with_suffix(".json"),
         {
