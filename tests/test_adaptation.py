@@ -150,7 +150,7 @@ def test_without_training_windows_the_sed_branch_is_fitted_to_the_support_alone(
 
 def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
     config, made = small_config(), network()
-    windows = adaptation._support_low(task_of(config, made), made, config, cpu(config), "sed")
+    windows = adaptation._windows(task_of(config, made), config, "sed")
     low = pass_frozen(made, *windows, cpu(config))
     branch = SedBranch(made, *support_means(made, low, cpu(config)))
     with torch.no_grad():

@@ -6,7 +6,7 @@ those of the 2022/2023 challenge submissions as far as they are public.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from fiveshot.branches import (
 )
 from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config
+from fiveshot.config import SedBranch as SedSettings
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.model import FewShotNetwork
 from fiveshot.query import Recorded, embeddings, probabilities
@@ -97,12 +98,11 @@ def with_mined_gaps(
     )
 
 
-def _support_low(
-    task: Task, network: FewShotNetwork, config: Config, backend: Backend, purpose: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _windows(task: Task, config: Config, purpose: str) -> tuple[np.ndarray, np.ndarray]:
     settings = config.finetune.support
+    rng = task.rng(purpose)
     return support_windows(
-        task.features, task.support, settings, config.windows.frames, settings.windows, task.rng(purpose)
+        task.features, task.support, settings, config.windows.frames, settings.windows, rng
     )
 
 
@@ -116,7 +116,7 @@ def fit_sed(
 ) -> Judged:
     """Adapt the SED branch and judge the whole recording."""
     settings = config.finetune.sed
-    windows = pass_frozen(network, *_support_low(task, network, config, backend, "sed"), backend)
+    windows = pass_frozen(network, *_windows(task, config, "sed"), backend)
     branch = SedBranch(network, *support_means(network, windows, backend)).to(backend.device)
     optimizer = torch.optim.Adam(
         [
@@ -124,32 +124,39 @@ def fit_sed(
             {"params": branch.adapting_blocks(), "lr": settings.encoder_learning_rate},
         ]
     )
-    draw, device, pseudo = task.generator("sed steps"), backend.device, None
-    share = max(1, round(settings.training_share * len(training)))
+    draw, pseudo = task.generator("sed steps"), None
     for step in range(settings.steps):
         if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
             pseudo = pseudo_windows(branch, network, windows, task, config, backend)
-        parts = [(settings.support_weight, "support", windows.pick(settings.windows_per_step, draw, device))]
-        if len(training):
-            crops = training.pick(share, draw, device)
-            parts += [
-                (settings.training_weight, "classes", crops),
-                (settings.negative_weight, "negatives", crops),
-            ]
-        if pseudo is not None:
-            parts.append(
-                (settings.pseudo_weight, "support", pseudo.pick(settings.windows_per_step, draw, device))
-            )
         optimizer.zero_grad(set_to_none=True)
-        for weight, kind, (low, labels) in parts:
-            if weight > 0:
-                # Backward part by part: the gradients add up, and memory holds one part at a time.
-                with backend.autocast():
-                    loss = weight * sed_loss(branch, low, labels, kind)
-                loss.backward()
+        for weight, kind, (low, labels) in sed_parts(windows, training, pseudo, settings, draw, backend):
+            # Backward part by part: the gradients add up, and memory holds one part at a time.
+            with backend.autocast():
+                loss = weight * sed_loss(branch, low, labels, kind)
+            loss.backward()
         optimizer.step()
         progress(1)
-    return judge_sed(branch, network, windows, task, config, backend)
+    return judge_sed(branch, windows, task, config, backend)
+
+
+def sed_parts(
+    windows: LowWindows,
+    training: LowWindows,
+    pseudo: LowWindows | None,
+    settings: SedSettings,
+    draw: torch.Generator,
+    backend: Backend,
+) -> Iterator[tuple[float, str, tuple[Tensor, Tensor]]]:
+    """Weight, kind and drawn windows of each part of one step's loss that counts."""
+    count, device = settings.windows_per_step, backend.device
+    yield settings.support_weight, "support", windows.pick(count, draw, device)
+    if len(training):
+        crops = training.pick(max(1, round(settings.training_share * len(training))), draw, device)
+        for weight, kind in ((settings.training_weight, "classes"), (settings.negative_weight, "negatives")):
+            if weight > 0:
+                yield weight, kind, crops
+    if pseudo is not None:
+        yield settings.pseudo_weight, "support", pseudo.pick(count, draw, device)
 
 
 def sed_loss(branch: SedBranch, low: Tensor, labels: Tensor, kind: str) -> Tensor:
@@ -178,7 +185,6 @@ def sed_level(branch: SedBranch, windows: LowWindows, backend: Backend) -> float
 
 def judge_sed(
     branch: SedBranch,
-    network: FewShotNetwork,
     windows: LowWindows,
     task: Task,
     config: Config,
@@ -216,7 +222,7 @@ def pseudo_windows(
     backend: Backend,
 ) -> LowWindows | None:
     """Query windows labelled by the branch itself: some that hold positives, as many that hold negatives."""
-    judged = judge_sed(branch, network, windows, task, config, backend)
+    judged = judge_sed(branch, windows, task, config, backend)
     labels = pseudo_labels(judged.probability, judged.confidence_level, task.long_shots, config)
     labels[: task.support.query_start] = IGNORED
     frames, n_frames = config.windows.frames, len(labels)
@@ -276,10 +282,10 @@ def fit_te_vad(
 def _te_vad_sets(
     network: FewShotNetwork, task: Task, config: Config, backend: Backend
 ) -> tuple[LowWindows, LowWindows]:
-    features, labels = _support_low(task, network, config, backend, "set 1")
+    features, labels = _windows(task, config, "set 1")
     masked = features * (labels == 1)[:, None, :, None]
     enrolling = pass_frozen(network, masked.astype(np.float32), labels, backend)
-    return enrolling, pass_frozen(network, *_support_low(task, network, config, backend, "set 2"), backend)
+    return enrolling, pass_frozen(network, *_windows(task, config, "set 2"), backend)
 
 
 @torch.no_grad()
