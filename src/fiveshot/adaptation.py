@@ -25,8 +25,7 @@ from fiveshot.branches import (
     support_means,
 )
 from fiveshot.compute import Backend, seed_of
-from fiveshot.config import Config
-from fiveshot.config import SedBranch as SedSettings
+from fiveshot.config import Config, Finetune
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.model import FewShotNetwork
 from fiveshot.query import Recorded, embeddings, probabilities
@@ -106,6 +105,23 @@ def _windows(task: Task, config: Config, purpose: str) -> tuple[np.ndarray, np.n
     )
 
 
+def query_background(
+    network: FewShotNetwork, task: Task, config: Config, backend: Backend, purpose: str
+) -> LowWindows | None:
+    """Random query windows, every frame labelled background: calls are rare, and the support outvotes them.
+
+    The support shows five calls and the few sounds between them; a query of hours holds other sounds, which
+    nothing else tells the branch to reject. None where `finetune.query_weight` is 0.
+    """
+    settings, frames = config.finetune, config.windows.frames
+    last = task.recorded.n_frames - frames
+    if settings.query_weight == 0 or last <= task.support.query_start:
+        return None
+    starts = np.sort(task.rng(purpose).integers(task.support.query_start, last + 1, settings.query_windows))
+    features = np.stack([task.recorded.frames(int(start), int(start) + frames) for start in starts])
+    return pass_frozen(network, features, np.zeros((len(starts), frames), np.int64), backend)
+
+
 def fit_sed(
     network: FewShotNetwork,
     task: Task,
@@ -125,11 +141,14 @@ def fit_sed(
         ]
     )
     draw, pseudo = task.generator("sed steps"), None
+    query = query_background(network, task, config, backend, "sed query")
     for step in range(settings.steps):
         if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
             pseudo = pseudo_windows(branch, network, windows, task, config, backend)
         optimizer.zero_grad(set_to_none=True)
-        for weight, kind, (low, labels) in sed_parts(windows, training, pseudo, settings, draw, backend):
+        for weight, kind, (low, labels) in sed_parts(
+            windows, training, pseudo, query, config.finetune, draw, backend
+        ):
             # Backward part by part: the gradients add up, and memory holds one part at a time.
             with backend.autocast():
                 loss = weight * sed_loss(branch, low, labels, kind)
@@ -143,18 +162,22 @@ def sed_parts(
     windows: LowWindows,
     training: LowWindows,
     pseudo: LowWindows | None,
-    settings: SedSettings,
+    query: LowWindows | None,
+    finetune: Finetune,
     draw: torch.Generator,
     backend: Backend,
 ) -> Iterator[tuple[float, str, tuple[Tensor, Tensor]]]:
     """Weight, kind and drawn windows of each part of one step's loss that counts."""
-    count, device = settings.windows_per_step, backend.device
+    settings, device = finetune.sed, backend.device
+    count = settings.windows_per_step
     yield settings.support_weight, "support", windows.pick(count, draw, device)
     if len(training):
         crops = training.pick(max(1, round(settings.training_share * len(training))), draw, device)
         for weight, kind in ((settings.training_weight, "classes"), (settings.negative_weight, "negatives")):
             if weight > 0:
                 yield weight, kind, crops
+    if query is not None:
+        yield settings.support_weight * finetune.query_weight, "support", query.pick(count, draw, device)
     if pseudo is not None:
         yield settings.pseudo_weight, "support", pseudo.pick(count, draw, device)
 
@@ -265,15 +288,17 @@ def fit_te_vad(
     torch.manual_seed(seed_of(task.seed, "te_vad dropout"))
     draws = task.generator("set 1"), task.generator("set 2")
     count = settings.windows_per_step
+    query = query_background(network, task, config, backend, "te_vad query")
     for _ in range(settings.steps):
-        (enrol, mask), (low, labels) = (
-            windows.pick(count, draw, backend.device)
-            for windows, draw in zip((enrolling, labelled), draws, strict=True)
-        )
-        with backend.autocast():
-            logits = branch.logits(branch.encoder.high(low), branch.target(enrol, mask == 1))
         optimizer.zero_grad(set_to_none=True)
-        frame_cross_entropy(logits, labels, branch.frames_per_step).backward()
+        enrol, mask = enrolling.pick(count, draws[0], backend.device)
+        for weight, windows in ((1.0, labelled), (config.finetune.query_weight, query)):
+            if windows is None:
+                continue
+            low, labels = windows.pick(count, draws[1], backend.device)
+            with backend.autocast():
+                logits = branch.logits(branch.encoder.high(low), branch.target(enrol, mask == 1))
+            (weight * frame_cross_entropy(logits, labels, branch.frames_per_step)).backward()
         optimizer.step()
         progress(1)
     return judge_te_vad(branch.eval(), enrolling, labelled, task, config, backend)

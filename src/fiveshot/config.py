@@ -168,6 +168,8 @@ class TeVadBranch(Section):
 
 
 class Finetune(Section):
+    query_weight: NotNegative
+    query_windows: PositiveInt
     support: Support
     sed: SedBranch
     te_vad: TeVadBranch
