@@ -16,6 +16,7 @@ from fiveshot.adaptation import (
     make_task,
     pseudo_labels,
     pseudo_windows,
+    query_background,
     sed_level,
     sed_loss,
     with_mined_gaps,
@@ -306,3 +307,28 @@ def test_windows_longer_than_the_recording_are_no_obstacle(branch):
     shots = [(5 + 10 * i, 10 + 10 * i) for i in range(5)]
     found = fitted(branch, "windows.frames=128", values=bright(70, shots, 5), shots=shots)
     assert found.probability.shape == (70,) and np.isfinite(found.probability).all()
+
+
+def test_query_windows_as_background_lie_in_the_query_and_only_where_they_are_asked_for():
+    made, off = network(), small_config()
+    on = small_config("finetune.query_weight=0.1", "finetune.query_windows=3")
+    found = query_background(made, task_of(on, made), on, cpu(on), "x")
+    assert len(found) == 3 and torch.all(found.labels == 0)
+    assert query_background(made, task_of(off, made), off, cpu(off), "x") is None
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+def test_query_windows_as_background_lower_what_the_support_does_not_hold(branch):
+    with_query = fitted(branch, "finetune.query_weight=1.0").probability
+    without = fitted(branch).probability
+    assert inside_and_outside(with_query)[0].mean() < inside_and_outside(without)[0].mean()
+
+
+def test_training_windows_as_negatives_are_background_wherever_they_are_labelled():
+    config, made = small_config(), network()
+    branch = SedBranch(made, torch.ones(made.embedding), torch.zeros(made.embedding))
+    low, labels = training_windows(config, made).pick(99, torch.Generator(), torch.device("cpu"))
+    wanted = frame_cross_entropy(
+        branch.two_way(branch.encoder.high(low)), torch.zeros_like(labels), made.frames_per_step
+    )
+    assert sed_loss(branch, low, labels, "negatives").item() == pytest.approx(wanted.item(), abs=EXACT)
