@@ -11,13 +11,13 @@ from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, event
 
 from fiveshot import adaptation
 from fiveshot.adaptation import (
+    confidence_level,
     fit_sed,
     fit_te_vad,
     make_task,
     pseudo_labels,
     pseudo_windows,
     query_background,
-    sed_level,
     sed_loss,
     with_mined_gaps,
 )
@@ -158,7 +158,7 @@ def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
         p = branch.judge(branch.encoder(torch.from_numpy(windows[0]))).repeat_interleave(4, 1).numpy()
     means = [row[labels == 1].mean() for row, labels in zip(p, windows[1], strict=True)]
     assert max(means) > min(means)
-    assert abs(sed_level(branch, low, cpu(config)) - min(means)) < EXACT
+    assert abs(confidence_level(branch, branch.judge, low, cpu(config)) - min(means)) < EXACT
 
 
 def test_each_part_of_the_sed_loss_counts_its_own_frames():

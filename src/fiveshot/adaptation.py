@@ -28,7 +28,7 @@ from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config, Finetune
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.model import FewShotNetwork
-from fiveshot.query import Recorded, embeddings, probabilities
+from fiveshot.query import Judge, Recorded, embeddings, probabilities
 from fiveshot.support import Support, support_windows
 from fiveshot.windows import IGNORED, query_starts, runs
 
@@ -198,30 +198,39 @@ def sed_loss(branch: SedBranch, low: Tensor, labels: Tensor, kind: str) -> Tenso
 
 
 @torch.no_grad()
-def sed_level(branch: SedBranch, windows: LowWindows, backend: Backend) -> float:
+def confidence_level(
+    branch: SedBranch | TeVadBranch, judge: Judge, windows: LowWindows, backend: Backend
+) -> float:
     """The confidence level θ: the smallest mean P(POS) on a support window's POS frames."""
     return min(
-        lowest_mean(branch.judge(branch.encoder.high(low)), labels, branch.frames_per_step)
+        lowest_mean(judge(branch.encoder.high(low)), labels, branch.frames_per_step)
         for low, labels in batches(windows, backend)
     )
 
 
-def judge_sed(
-    branch: SedBranch,
+def judge_recording(
+    branch: SedBranch | TeVadBranch,
+    judge: Judge,
     windows: LowWindows,
     task: Task,
     config: Config,
     backend: Backend,
 ) -> Judged:
-    """θ, and P(POS) of every frame."""
+    """θ over the support windows, and P(POS) of every frame."""
 
     def encode(features: Tensor) -> Tensor:
         with backend.autocast():
             return branch.encoder(features)
 
+    level = confidence_level(branch, judge, windows, backend)
     per_step = branch.frames_per_step
-    found = probabilities(task.recorded, config.windows, per_step, backend.device, encode, branch.judge)
-    return Judged(found, sed_level(branch, windows, backend))
+    found = probabilities(task.recorded, config.windows, per_step, backend.device, encode, judge)
+    return Judged(found, level)
+
+
+def judge_sed(branch: SedBranch, windows: LowWindows, task: Task, config: Config, backend: Backend) -> Judged:
+    """What the SED branch says of the recording."""
+    return judge_recording(branch, branch.judge, windows, task, config, backend)
 
 
 def pseudo_labels(probability: np.ndarray, level: float, long_shots: bool, config: Config) -> np.ndarray:
@@ -322,7 +331,7 @@ def judge_te_vad(
     config: Config,
     backend: Backend,
 ) -> Judged:
-    """θ, and P(POS) of every frame given the mean target vector of the shots."""
+    """What the TE-VAD branch says of the recording, given the mean target vector of the shots."""
     vectors = [branch.target(low, labels == 1) for low, labels in batches(enrolling, backend)]
     target = torch.cat(vectors).mean(0, keepdim=True)
 
@@ -330,14 +339,4 @@ def judge_te_vad(
         with backend.autocast():
             return branch.logits(embedding, target).float().softmax(-1)[..., 1]
 
-    def encode(features: Tensor) -> Tensor:
-        with backend.autocast():
-            return branch.encoder(features)
-
-    level = min(
-        lowest_mean(judge(branch.encoder.high(low)), labels, branch.frames_per_step)
-        for low, labels in batches(labelled, backend)
-    )
-    per_step = branch.frames_per_step
-    found = probabilities(task.recorded, config.windows, per_step, backend.device, encode, judge)
-    return Judged(found, level)
+    return judge_recording(branch, judge, labelled, task, config, backend)
