@@ -90,17 +90,18 @@ class Frames:
     """Features in memory, in place of a feature file."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self.n_frames = len(values)
+        self.values = values if values.ndim == 3 else values[None]
+        self.n_frames = self.values.shape[1]
         self.frame_rate = RATE
 
     def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
-        return self.values[None, first:end].astype(np.float32)
+        return self.values[:, first:end].astype(np.float32)
 
 
 def recorded(values: np.ndarray) -> Recorded:
-    """Features (frames, mels) as a standardised recording."""
-    return Recorded(Frames(values), np.zeros(1, np.float32), np.ones(1, np.float32))
+    """Features ([channels,] frames, mels) as a standardised recording."""
+    channels = len(values) if values.ndim == 3 else 1
+    return Recorded(Frames(values), np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
 
 def make_recording(split: str, name: str, table: EventTable, n_frames: int, subset: str = "OWL") -> Recording:

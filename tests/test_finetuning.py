@@ -83,6 +83,7 @@ def probabilities():
         shots_s=np.arange(10.0).reshape(5, 2) / 3,
         branches={"sed": np.linspace(0, 1, 50, dtype=np.float32), "te_vad": np.zeros(50, np.float32)},
         levels={"sed": 0.9, "te_vad": 1 / 3},
+        likeness=np.linspace(-0.5, 2, 50, dtype=np.float32),
     )
 
 
@@ -93,6 +94,7 @@ def test_probabilities_come_back_as_they_were(tmp_path):
     for field in ("audio_name", "frame_rate", "widen_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
     assert np.array_equal(read.shots_s, written.shots_s)
+    assert np.array_equal(read.likeness, written.likeness)
     assert read.branches.keys() == written.branches.keys()
     assert all(np.array_equal(read.branches[name], written.branches[name]) for name in read.branches)
 

@@ -35,7 +35,7 @@ def shots(frames=SHOT):
     return np.stack([first, first + frames], axis=-1) / RATE
 
 
-def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, **branches):
+def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, likeness=None, **branches):
     return RecordingProbabilities(
         audio_name="a.wav",
         frame_rate=RATE,
@@ -43,6 +43,7 @@ def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, **branches):
         shots_s=shots() if shots_s is None else shots_s,
         branches={"sed": np.asarray(values, np.float32)} | branches,
         levels=dict.fromkeys(["sed", *branches], level),
+        likeness=np.ones(len(values), np.float32) if likeness is None else likeness,
     )
 
 
@@ -232,3 +233,14 @@ def test_the_duration_decoder_keeps_an_event_whole_and_neighbours_apart():
     assert spans_of(found) == [(250, 270), (350, 370), (370, 390)]
     parts = detect(probabilities(values), settings_of("shortest_share=0"))
     assert spans_of(parts) == [(250, 257), (263, 270), (350, 390)]
+
+
+@pytest.mark.parametrize("decoder", ["threshold", "duration"])
+def test_events_unlike_the_shots_are_dropped(decoder):
+    values = steps(N := 20 * SHOT, (12 * SHOT, 13 * SHOT), (16 * SHOT, 17 * SHOT))
+    alike = np.ones(N, np.float32)
+    alike[15 * SHOT :] = 0.4
+    found = probabilities(values, likeness=alike)
+    names = [settings_of(f"decoder={decoder}", f"likeness={least}") for least in (0, 0.4, 0.5, 1.1)]
+    assert [len(detect(found, one)) for one in names] == [2, 2, 1, 0]
+    assert detect(found, names[2])[0].onset_s == detect(found, names[0])[0].onset_s

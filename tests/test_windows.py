@@ -66,7 +66,8 @@ def test_the_median_filter_of_detection_is_that_of_the_published_program(number)
     golden = np.load(DATA / "stitch.npz")
     binary, expected = golden[f"binary{number}"], golden[f"median5_{number}"]
     settings = base_config("detect.branches=sed", "detect.threshold=fixed", "detect.median_frames=5").detect
-    found = RecordingProbabilities("x.wav", FRAME_RATE, 0.0, np.zeros((5, 2)), {"sed": binary}, {"sed": 0.5})
+    shots, alike = np.zeros((5, 2)), np.ones(len(binary))
+    found = RecordingProbabilities("x.wav", FRAME_RATE, 0.0, shots, {"sed": binary}, {"sed": 0.5}, alike)
     frames = np.zeros(len(binary))
     for event in detect(found, settings):
         first, end = (round(t * FRAME_RATE - 0.5) for t in (event.onset_s, event.offset_s))

@@ -189,6 +189,7 @@ class Detect(Section):
     shortest_share: NotNegative
     strength: Positive
     length_spread: Positive
+    likeness: NotNegative
 
     @model_validator(mode="after")
     def _check(self) -> Detect:

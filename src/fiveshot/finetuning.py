@@ -23,6 +23,7 @@ from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording
 from fiveshot.errors import FiveshotError, Problem
 from fiveshot.files import fingerprint, sha256, whole_file
+from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
 from fiveshot.postprocess import RecordingProbabilities, detect, wanted_branches
 from fiveshot.predictions import Detection
@@ -92,7 +93,8 @@ def finetune_recording(
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
-    judged = _fit(missing, recording, file, trained, config, backend)
+    task = recording_task(recording, file, trained, config, backend)
+    judged = _fit(missing, task, recording, trained, config, backend)
     found = RecordingProbabilities(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
@@ -100,6 +102,7 @@ def finetune_recording(
         shots_s=_shots_s(recording),
         branches=(kept.branches if kept else {}) | {name: one.probability for name, one in judged.items()},
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
+        likeness=kept.likeness if kept else likeness(task.recorded, task.support),
     )
     write_probabilities(path, found, mark)
     return found
@@ -121,14 +124,8 @@ def _shots_s(recording: Recording) -> np.ndarray:
 
 
 def _fit(
-    names: list[str],
-    recording: Recording,
-    file: FeatureFile,
-    trained: Trained,
-    config: Config,
-    backend: Backend,
+    names: list[str], task: Task, recording: Recording, trained: Trained, config: Config, backend: Backend
 ) -> dict[str, Judged]:
-    task = recording_task(recording, file, trained, config, backend)
     steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
     with tqdm(total=sum(steps[n] for n in names), desc=recording.name, unit="step", leave=False) as bar:
         fitted = {}
@@ -161,7 +158,7 @@ def recording_task(
 
 
 def write_probabilities(path: Path, found: RecordingProbabilities, mark: str) -> None:
-    """Write P(POS) per frame and branch with all that post-processing needs, as a whole."""
+    """Write P(POS) per frame and branch with all else that post-processing needs, as a whole."""
     with whole_file(path) as part, h5py.File(part, "w") as file:
         file.attrs.update(
             audio_name=found.audio_name,
@@ -170,8 +167,9 @@ def write_probabilities(path: Path, found: RecordingProbabilities, mark: str) ->
             fingerprint=mark,
         )
         file["shots_s"] = found.shots_s
-        for name, probability in found.branches.items():
-            file.create_dataset(name, data=probability.astype(np.float32), compression="gzip", shuffle=True)
+        for name, values in {"likeness": found.likeness, **found.branches}.items():
+            file.create_dataset(name, data=values.astype(np.float32), compression="gzip", shuffle=True)
+        for name in found.branches:
             file[name].attrs["confidence_level"] = found.levels[name]
 
 
@@ -187,6 +185,7 @@ def read_probabilities(path: Path) -> RecordingProbabilities:
                 shots_s=file["shots_s"][:],
                 branches={name: file[name][:] for name in names},
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
+                likeness=file["likeness"][:],
             )
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no probabilities yet; run the finetune stage first.") from error

@@ -1,4 +1,4 @@
-"""From P(POS) per frame to events: fusion, threshold, gap filling, median filter, shortest length."""
+"""From P(POS) per frame to events: fusion, threshold, gaps, median filter, shortest length, likeness."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class RecordingProbabilities:
         branches: branch name → P(POS) per frame (frames,).
         levels: branch name → confidence level θ.
         shots_s: (5, 2) onsets and offsets of the shots.
+        likeness: (frames,) how like the shots an event around each frame would be; 1 as they are alike.
     """
 
     audio_name: str
@@ -31,6 +32,7 @@ class RecordingProbabilities:
     shots_s: np.ndarray
     branches: dict[str, np.ndarray]
     levels: dict[str, float]
+    likeness: np.ndarray
 
     @property
     def query_start_s(self) -> float:
@@ -93,6 +95,7 @@ def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
         spans = decode_events(query, limit, shots, settings.strength, settings.length_spread) + first_frame
     else:
         spans = thresholded_spans(probability, limit, found, settings)
+    spans = spans[found.likeness[spans.sum(axis=1) // 2] >= settings.likeness]
     times = event_seconds(spans, found.frame_rate, found.widen_s)
     return [
         Detection(
