@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -51,13 +52,11 @@ def main(arguments: argparse.Namespace) -> int:
             settings = [*arguments.set, f"detect.branches={branch}"]
             config = load_config(folder / "config.yaml", None, settings)
             rows.append(score(Run(folder), config) | {"seed": config.seed})
-        names = [name for name in rows[0] if name != "seed"]
-        print(f"{branch:8}" + "".join(f"{name:>14}" for name in names))
-        for row in rows:
-            print(f"seed {row['seed']:<3}" + "".join(f"{row[name]:14.1f}" for name in names))
+        table = pd.DataFrame(rows).set_index("seed")
+        print(f"{branch}\n{table.round(1).to_string()}")
         if len(rows) > 1:
-            cells = [(np.mean([r[n] for r in rows]), np.std([r[n] for r in rows], ddof=1)) for n in names]
-            print("mean ± s" + "".join(f"{f'{mean:.1f} ± {spread:.1f}':>14}" for mean, spread in cells))
+            cells = table.mean().map("{:.1f}".format) + " ± " + table.std().map("{:.1f}".format)
+            print("mean ± s   " + "  ".join(f"{name} {cell}" for name, cell in cells.items()))
         print()
     return 0
 

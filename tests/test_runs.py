@@ -125,4 +125,4 @@ def test_features_lie_in_the_run_unless_the_settings_say_where(tmp_path):
 
 def test_rows_are_written_as_csv(tmp_path):
     write_rows(tmp_path / "metrics.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
-    assert (tmp_path / "metrics.csv").read_bytes() == b"epoch,loss\r\n1,0.5\r\n2,0.25\r\n"
+    assert (tmp_path / "metrics.csv").read_bytes() == b"epoch,loss\n1,0.5\n2,0.25\n"

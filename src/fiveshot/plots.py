@@ -6,13 +6,13 @@ which colour-blind readers can tell apart. Times are in seconds from the start o
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import librosa
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -180,18 +180,17 @@ def judge(detections: np.ndarray, truth: np.ndarray, unknown: np.ndarray, query_
 def _read_metrics(path: Path) -> dict[str, np.ndarray]:
     """The columns of metrics.csv as numbers; an empty cell is NaN."""
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FiveshotError(f"{path}: the metrics cannot be read ({error}); train first.") from error
-    if not rows:
-        raise FiveshotError(f"{path}: there are no epochs to draw; train first.")
-    missing = [name for name in ("epoch", "sed_loss", "sed_accuracy", "choice") if name not in rows[0]]
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors for empty and crooked files are ValueErrors
+        raise FiveshotError(f"{path}: there are no epochs to draw ({error}); train first.") from error
+    missing = [name for name in ("epoch", "sed_loss", "sed_accuracy", "choice") if name not in table]
     if missing:
         raise FiveshotError(f"{path}: line 1: no column {missing[0]!r}; train again to write it.")
+    if table.empty:
+        raise FiveshotError(f"{path}: there are no epochs to draw; train first.")
     try:
-        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name}
-    except (TypeError, ValueError) as error:
+        return {name: table[name].to_numpy(float) for name in table}
+    except ValueError as error:
         raise FiveshotError(f"{path}: a value is not a number ({error}); train again to write it.") from error
 
 

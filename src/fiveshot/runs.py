@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import logging
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from fiveshot.config import Config, save_config
 from fiveshot.errors import FiveshotError, Problem
@@ -133,8 +134,6 @@ def report_problems(problems: Sequence[Problem]) -> int:
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    """Write a csv with a column per key of the first row, as a whole."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write a csv with a column per key, as a whole; a key that a row lacks is an empty cell."""
+    with whole_file(path) as part:
+        pd.DataFrame(rows).to_csv(part, index=False, lineterminator="\n")
