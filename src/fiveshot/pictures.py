@@ -50,7 +50,7 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
             frame_rate=file.frame_rate,
             first_s=first / file.frame_rate,
             probabilities={name: values[first:end] for name, values in _curves(found, config).items()},
-            threshold=_threshold(found, config),
+            threshold=_thresholds(found, config),
             shots=found.shots_s,
             truth=truth,
             unknown=_spans(recording, "UNK"),
@@ -63,12 +63,17 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
 
 
 def _curves(found: RecordingProbabilities, config: Config) -> dict[str, np.ndarray]:
-    both = {"both": fuse(found, config.detect)[0]} if config.detect.branches == "both" else {}
-    return found.branches | both
+    curves = dict(found.branches)
+    if config.detect.branches == "both":
+        curves["both"] = fuse(found, config.detect)[0]
+    if config.detect.likeness > 0:
+        curves["likeness"] = np.clip(found.likeness, 0, 1)
+    return curves
 
 
-def _threshold(found: RecordingProbabilities, config: Config) -> dict[str, float]:
-    return {config.detect.branches: threshold(fuse(found, config.detect)[1], config.detect)}
+def _thresholds(found: RecordingProbabilities, config: Config) -> dict[str, float]:
+    limits = {config.detect.branches: threshold(fuse(found, config.detect)[1], config.detect)}
+    return limits | ({"likeness": config.detect.likeness} if config.detect.likeness > 0 else {})
 
 
 def _spans(recording: Recording, value: str) -> np.ndarray:

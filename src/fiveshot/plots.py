@@ -25,8 +25,13 @@ from fiveshot.metric import match
 
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-BRANCHES = {"sed": ("SED", BLUE), "te_vad": ("TE-VAD", ORANGE), "both": ("both, mean", BLACK)}
-SPARE_COLOURS = (GREEN, VERMILION, PURPLE, GREY)
+CURVES = {
+    "sed": ("SED", BLUE),
+    "te_vad": ("TE-VAD", ORANGE),
+    "both": ("both, mean", BLACK),
+    "likeness": ("likeness", GREEN),
+}
+SPARE_COLOURS = (VERMILION, PURPLE, GREY)
 # What became of a detection: colour and hatch. The hatch makes a false one plain without colour.
 VERDICTS = {
     "true positive": (GREEN, ""),
@@ -64,7 +69,7 @@ def plot_training(metrics_csv: Path, target: Path) -> None:
         figure = Figure((WIDTH_IN, TRAINING_HEIGHT_IN), dpi=DPI, layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
         for branch in _trained_branches(columns):
-            name, colour = BRANCHES[branch]
+            name, colour = CURVES[branch]
             loss.plot(epochs, columns[f"{branch}_loss"], "o-", ms=4, color=colour, label=name)
             if f"{branch}_accuracy" in columns:
                 percent = 100 * columns[f"{branch}_accuracy"]
@@ -103,8 +108,8 @@ def plot_detection(
         features: (frames, mels) of the stretch, one channel.
         frame_rate: frames per second.
         first_s: where in the recording the stretch begins, s.
-        probabilities: branch name ("sed", "te_vad", "both" or another) -> (frames,) of the stretch.
-        threshold: of each branch, one for all, or None: not drawn.
+        probabilities: "sed", "te_vad", "both", "likeness" or another -> (frames,) of the stretch, 0 to 1.
+        threshold: of each curve, one for all, or None: not drawn.
         shots, truth, unknown, detections: (n, 2) onsets and offsets in s, of the whole recording, so that
             detections are judged as the metric would; only what lies in the stretch is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
@@ -278,7 +283,7 @@ def _draw_probabilities(
 ) -> None:
     spare = iter(SPARE_COLOURS * (1 + len(probabilities)))
     for branch, values in probabilities.items():
-        name, colour = BRANCHES[branch] if branch in BRANCHES else (branch, next(spare))
+        name, colour = CURVES[branch] if branch in CURVES else (branch, next(spare))
         times_s = first_s + (np.arange(len(values)) + 0.5) / frame_rate
         axes.plot(times_s, values, lw=1.1, color=colour, label=name)
         if isinstance(threshold, Mapping) and branch in threshold:
