@@ -89,7 +89,7 @@ def probabilities():
 
 def test_probabilities_come_back_as_they_were(tmp_path):
     written = probabilities()
-    write_probabilities(tmp_path / "deep" / "a.h5", written, "mark")
+    write_probabilities(tmp_path / "deep" / "a.h5", written, {"sed": "a", "te_vad": "b"})
     read = read_probabilities(tmp_path / "deep" / "a.h5")
     for field in ("audio_name", "frame_rate", "widen_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
@@ -107,7 +107,7 @@ def test_absent_probabilities_name_the_stage(tmp_path):
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_truncated_probability_file_is_said_to_be_damaged(tmp_path, share):
     path = tmp_path / "a.h5"
-    write_probabilities(path, probabilities(), "mark")
+    write_probabilities(path, probabilities(), {"sed": "a", "te_vad": "b"})
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(FiveshotError, match=r"a\.h5: a damaged probability file"):
@@ -183,6 +183,25 @@ def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
     stage("detect.branches=sed")
     stage("detect.branches=sed", change)
     assert stage.fits == ["sed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "refitted"),
+    [
+        ("finetune.sed.steps=5", "sed"),
+        ("finetune.te_vad.steps=5", "te_vad"),
+        ("detect.median_frames=3", "sed"),
+    ],
+)
+def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitted):
+    stage()
+    before = read_probabilities(stage.path())
+    stage(change)
+    assert stage.fits == [refitted] * 2
+    other = {"sed": "te_vad", "te_vad": "sed"}[refitted]
+    after = read_probabilities(stage.path())
+    assert np.array_equal(after.branches[other], before.branches[other])
+    assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "detect" in change
 
 
 def test_another_checkpoint_makes_them_anew(stage):

@@ -1,13 +1,13 @@
 """The fine-tuning stage: every test recording to its probability file, one after the other.
 
-A probability file belongs to the settings, checkpoint, features and shots it was made from; where all are
-unchanged it is kept, so that post-processing can be repeated with other settings at once.
+What a probability file holds of a branch belongs to the settings, checkpoint, features and shots it was made
+from; where all are unchanged it is kept, so that post-processing can be repeated with other settings at once.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -35,6 +35,7 @@ from fiveshot.store import FeatureFile, stored_fingerprint
 from fiveshot.support import check_shots, find_support
 
 log = logging.getLogger("fiveshot")
+BRANCHES = ("sed", "te_vad")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trained:
     network: FewShotNetwork
     info: CheckpointInfo
     training: LowWindows
-    mark: str  # fingerprint of checkpoint and settings
+    marks: dict[str, str]  # branch → fingerprint of checkpoint and settings
 
 
 def prepare(
@@ -70,13 +71,21 @@ def prepare(
         files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
     training = pass_frozen(network, features, labels, backend, half=True)
-    sections = {
-        name: getattr(config, name).model_dump(mode="json") for name in ("labels", "windows", "finetune")
+    return Trained(network, info, training, _branch_marks(config, sha256(run.best)))
+
+
+def _branch_marks(config: Config, checkpoint: str) -> dict[str, str]:
+    """What the probabilities of each branch depend on, besides features and shots."""
+    finetune = config.finetune.model_dump(mode="json")
+    own = {name: finetune.pop(name) for name in BRANCHES}
+    common = [config.seed, checkpoint, finetune, config.labels.widen_s]
+    common += [config.windows.model_dump(mode="json"), config.detect.long_shot_s]
+    # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
+    sed = [config.labels.cut_events, config.detect.median_frames, config.detect.long_smooth_frames]
+    return {
+        "sed": fingerprint([common, own["sed"], sed]),
+        "te_vad": fingerprint([common, own["te_vad"]]),
     }
-    # What of `detect` shapes the pseudo-labels.
-    pseudo = [config.detect.median_frames, config.detect.long_shot_s, config.detect.long_smooth_frames]
-    marks = [config.seed, sha256(run.best), sections, pseudo]
-    return Trained(network, info, training, fingerprint(marks))
 
 
 def probability_path(run: Run, recording: Recording) -> Path:
@@ -88,8 +97,9 @@ def finetune_recording(
     path: Path, recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
 ) -> RecordingProbabilities:
     """Bring one probability file up to date and return what it holds; each branch is kept or made."""
-    mark = fingerprint([trained.mark, stored_fingerprint(file.path)])
-    kept = _kept(path, mark)
+    source = stored_fingerprint(file.path)
+    marks = {name: fingerprint([mark, source]) for name, mark in trained.marks.items()}
+    kept = _kept(path, marks)
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
@@ -104,18 +114,25 @@ def finetune_recording(
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
         likeness=kept.likeness if kept else likeness(task.recorded, task.support),
     )
-    write_probabilities(path, found, mark)
+    write_probabilities(path, found, marks)
     return found
 
 
-def _kept(path: Path, mark: str) -> RecordingProbabilities | None:
-    """The probabilities of an earlier call with this mark; None where there are none that can be read."""
-    if stored_fingerprint(path) != mark:
-        return None
+def _kept(path: Path, marks: dict[str, str]) -> RecordingProbabilities | None:
+    """What an earlier call left with these marks; None where that is nothing, or cannot be read."""
     try:
-        return read_probabilities(path)
-    except FiveshotError:
+        found = read_probabilities(path)
+        with h5py.File(path) as file:
+            valid = [name for name in found.branches if file[name].attrs["fingerprint"] == marks[name]]
+    except (FiveshotError, OSError, KeyError):
         return None
+    if not valid:
+        return None
+    return replace(
+        found,
+        branches={name: found.branches[name] for name in valid},
+        levels={name: found.levels[name] for name in valid},
+    )
 
 
 def _shots_s(recording: Recording) -> np.ndarray:
@@ -157,27 +174,29 @@ def recording_task(
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
 
 
-def write_probabilities(path: Path, found: RecordingProbabilities, mark: str) -> None:
-    """Write P(POS) per frame and branch with all else that post-processing needs, as a whole."""
+def write_probabilities(path: Path, found: RecordingProbabilities, marks: dict[str, str]) -> None:
+    """Write P(POS) per frame and branch with all else that post-processing needs, as a whole.
+
+    `marks`: branch → fingerprint of what its probabilities were made from.
+    """
     with whole_file(path) as part, h5py.File(part, "w") as file:
         file.attrs.update(
             audio_name=found.audio_name,
             frame_rate=found.frame_rate,
             widen_s=found.widen_s,
-            fingerprint=mark,
         )
         file["shots_s"] = found.shots_s
         for name, values in {"likeness": found.likeness, **found.branches}.items():
             file.create_dataset(name, data=values.astype(np.float32), compression="gzip", shuffle=True)
         for name in found.branches:
-            file[name].attrs["confidence_level"] = found.levels[name]
+            file[name].attrs.update(confidence_level=found.levels[name], fingerprint=marks[name])
 
 
 def read_probabilities(path: Path) -> RecordingProbabilities:
     """Read a probability file; FiveshotError where it is absent or damaged."""
     try:
         with h5py.File(path) as file:
-            names = [name for name in ("sed", "te_vad") if name in file]
+            names = [name for name in BRANCHES if name in file]
             return RecordingProbabilities(
                 audio_name=str(file.attrs["audio_name"]),
                 frame_rate=float(file.attrs["frame_rate"]),
