@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import soxr
 
-from fiveshot.audio import AudioInfo, probe, read_audio, read_blocks
+from fiveshot.audio import AudioInfo, probe, read_blocks
 from fiveshot.errors import FiveshotError
 
 PCM16_STEP = 2.0**-15
@@ -28,6 +28,11 @@ def noise(samples, seed=0):
 def written(path, samples, sample_rate, subtype=None):
     soundfile.write(str(path), samples, sample_rate, subtype=subtype)
     return path
+
+
+def read_audio(path, sample_rate):
+    """The whole file at once."""
+    return np.concatenate(list(read_blocks(path, sample_rate)))
 
 
 def refused(path, words, sample_rate=22050):

@@ -64,10 +64,6 @@ class EventTable:
         """The events marked UNK."""
         return self._where(self.value == "UNK")
 
-    def of_class(self, name: str) -> EventTable:
-        """The events of one class, POS and UNK."""
-        return self._where(self.class_name == name)
-
     def _columns(self) -> tuple[np.ndarray, ...]:
         return self.onset_s, self.offset_s, self.class_name, self.value
 

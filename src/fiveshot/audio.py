@@ -72,11 +72,6 @@ def read_blocks(path: Path, sample_rate: int, block_s: float = 30.0) -> Iterator
         raise FiveshotError(f"{path}: the audio is shorter than one sample at {sample_rate} Hz; take it out.")
 
 
-def read_audio(path: Path, sample_rate: int) -> np.ndarray:
-    """A whole file as mono float32 at `sample_rate`. Output: (samples,)."""
-    return np.concatenate(list(read_blocks(path, sample_rate)))
-
-
 def _mono_blocks(path: Path, info: AudioInfo, block_frames: int) -> Iterator[np.ndarray]:
     position = 0
     with _opened(path) as handle:
