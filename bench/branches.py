@@ -52,11 +52,11 @@ def main(arguments: argparse.Namespace) -> int:
             settings = [*arguments.set, f"detect.branches={branch}"]
             config = load_config(folder / "config.yaml", None, settings)
             rows.append(score(Run(folder), config) | {"seed": config.seed})
-        table = pd.DataFrame(rows).set_index("seed")
-        print(f"{branch}\n{table.round(1).to_string()}")
+        scores = pd.DataFrame(rows).set_index("seed")
+        table = scores.map("{:.1f}".format).rename(index="seed {}".format).rename_axis(None)
         if len(rows) > 1:
-            cells = table.mean().map("{:.1f}".format) + " ± " + table.std().map("{:.1f}".format)
-            print("mean ± s   " + "  ".join(f"{name} {cell}" for name, cell in cells.items()))
+            table.loc["mean ± s"] = [f"{scores[n].mean():.1f} ± {scores[n].std():.1f}" for n in scores]
+        print(f"{branch}\n{table.to_string()}")
         print()
     return 0
 
