@@ -107,6 +107,8 @@ run_tests() {
 main() {
     local command="${1:-}"
     [[ $# -gt 0 ]] && shift
+    # The other stages have a help of their own.
+    if [[ "$command" == @(setup|all|demo) && " $* " == *@(" -h "|" --help ")* ]]; then usage; return; fi
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;

@@ -166,7 +166,7 @@ def test_a_key_that_nobody_knows_is_one_sentence(place):
     assert output.strip().startswith("error:") and "train.epochs" in output
 
 
-@pytest.mark.parametrize("words, code", [(["-h"], 0), ([], 2), (["frobnicate"], 2)])
+@pytest.mark.parametrize("words, code", [(["-h"], 0), (["demo", "-h"], 0), ([], 2), (["frobnicate"], 2)])
 def test_help_and_unknown_stages(words, code):
     output = run_sh(*words, code=code)
     assert "feature" in output or "frobnicate" in output
