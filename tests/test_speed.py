@@ -1,0 +1,41 @@
+"""The measurements run, and their two ways to the same numbers agree."""
+
+import json
+import time
+
+import pytest
+from small import small_config
+
+from bench import speed
+
+SAME = 1e-4
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Each piece of work once, on recordings of seconds."""
+
+    def once(self, work, *_, **__):
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    monkeypatch.setattr(speed.Bench, "seconds", once)
+    monkeypatch.setattr(speed, "MINUTE_S", 25.0)
+    monkeypatch.setattr(speed, "CLASSES", 3)
+
+
+@pytest.mark.parametrize("name", [name for name in speed.ROWS if name != "metric"])
+def test_a_row_measures_and_both_ways_agree(quick, name):
+    row = speed.measure(name, small_config("finetune.sed.training_frames=32"))
+    assert row["s"] > 0 and row["peak_memory_mb"] > 0
+    assert row.get("difference", 0.0) < SAME
+
+
+def test_the_table_is_written_with_the_machine_it_belongs_to(tmp_path, capfd):
+    out = tmp_path / "speed.json"
+    made = speed.arguments().parse_args(["--only", "metric", "--out", str(out)])
+    assert speed.main(made) == 0
+    written = json.loads(out.read_text())
+    assert written["rows"]["metric"]["s"] > 0 and written["torch"] and written["date"]
+    assert "metric" in capfd.readouterr().out
