@@ -114,6 +114,18 @@ def test_a_truncated_probability_file_is_said_to_be_damaged(tmp_path, share):
         read_probabilities(path)
 
 
+def test_a_flipped_bit_among_the_probabilities_is_noticed(tmp_path):
+    path = tmp_path / "a.h5"
+    write_probabilities(path, probabilities(), {"sed": "a", "te_vad": "b"})
+    with h5py.File(path) as file:
+        chunk = file["sed"].id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FiveshotError, match=r"a\.h5: a damaged probability file"):
+        read_probabilities(path)
+
+
 def test_every_recording_gets_both_branches_and_events_of_its_own(stage):
     detections, problems = stage()
     assert not problems and sorted(stage.fits) == ["sed", "sed", "te_vad", "te_vad"]

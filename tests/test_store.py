@@ -162,6 +162,16 @@ def test_a_damaged_file_is_named_whatever_part_is_damaged(copied):
     assert refused > 5
 
 
+def test_a_flipped_bit_among_the_frames_is_noticed(copied):
+    with h5py.File(copied) as file:
+        place = file["pcen"].id.get_chunk_info(0).byte_offset + 1000
+    data = bytearray(copied.read_bytes())
+    data[place] ^= 1
+    copied.write_bytes(data)
+    with pytest.raises(FiveshotError, match="a damaged feature file"):
+        open_features(copied, SETTINGS).frames(0, 10)
+
+
 def test_a_file_without_its_event_table_is_a_damaged_one(copied):
     with h5py.File(copied, "a") as file:
         del file["events"]

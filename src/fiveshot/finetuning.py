@@ -187,7 +187,8 @@ def write_probabilities(path: Path, found: RecordingProbabilities, marks: dict[s
         )
         file["shots_s"] = found.shots_s
         for name, values in {"likeness": found.likeness, **found.branches}.items():
-            file.create_dataset(name, data=values.astype(np.float32), compression="gzip", shuffle=True)
+            stored = values.astype(np.float32)
+            file.create_dataset(name, data=stored, compression="gzip", shuffle=True, fletcher32=True)
         for name in found.branches:
             file[name].attrs.update(confidence_level=found.levels[name], fingerprint=marks[name])
 

@@ -77,6 +77,7 @@ def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> No
             np.float16,
             maxshape=(None, values.shape[1]),
             chunks=(256, values.shape[1]),
+            fletcher32=True,
         )
     file[kind].resize(n_frames, axis=0)
     file[kind][n_frames - len(values) :] = values.astype(np.float16)
