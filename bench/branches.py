@@ -22,11 +22,9 @@ from fiveshot.config import Config, load_config
 from fiveshot.corpus import read_corpus
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.metric import evaluate
-from fiveshot.postprocess import detect
+from fiveshot.postprocess import BRANCHES, detect
 from fiveshot.references import corpus_references
 from fiveshot.runs import Run
-
-BRANCHES = ("sed", "te_vad", "both")
 
 
 def score(run: Run, config: Config) -> dict[str, float]:
@@ -46,7 +44,7 @@ def score(run: Run, config: Config) -> dict[str, float]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print a table for each branch."""
-    for branch in BRANCHES:
+    for branch in (*BRANCHES, "both"):
         rows = []
         for folder in arguments.runs:
             settings = [*arguments.set, f"detect.branches={branch}"]

@@ -93,16 +93,23 @@ class Bench:
         if self.backend.device.type == "cuda":
             torch.cuda.synchronize()
 
+    def timed(self, work: Callable[[], object]) -> dict[str, float]:
+        """One call of work that takes long, as a row."""
+        return {"s": self._once(work)}
+
+    def _once(self, work: Callable[[], object]) -> float:
+        self.done()
+        began = time.perf_counter()
+        work()
+        self.done()
+        return time.perf_counter() - began
+
     def seconds(self, work: Callable[[], object], least: int = 3, least_s: float = 2.0) -> float:
         """Median duration of `work`, after one call that warms up."""
         work()
         times: list[float] = []
         while len(times) < least or sum(times) < least_s:
-            self.done()
-            began = time.perf_counter()
-            work()
-            self.done()
-            times.append(time.perf_counter() - began)
+            times.append(self._once(work))
         return float(np.median(times))
 
     def compared(self, plain: Callable[[], object], quick: Callable[[], object]) -> dict[str, float]:
@@ -165,19 +172,13 @@ def sed_branch(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of one minute."""
     network, task = bench.network(), bench.task(MINUTE_S)
     training = _training_windows(bench, network)
-    began = time.perf_counter()
-    fit_sed(network, task, training, bench.config, bench.backend, lambda _: None)
-    bench.done()
-    return {"s": time.perf_counter() - began}
+    return bench.timed(lambda: fit_sed(network, task, training, bench.config, bench.backend, lambda _: None))
 
 
 def te_vad_branch(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of one minute."""
     network, task = bench.network(), bench.task(MINUTE_S)
-    began = time.perf_counter()
-    fit_te_vad(network, task, bench.config, bench.backend, lambda _: None)
-    bench.done()
-    return {"s": time.perf_counter() - began}
+    return bench.timed(lambda: fit_te_vad(network, task, bench.config, bench.backend, lambda _: None))
 
 
 def frozen_blocks(bench: Bench) -> dict[str, float]:

@@ -25,7 +25,7 @@ from fiveshot.errors import FiveshotError, Problem
 from fiveshot.files import fingerprint, sha256, whole_file
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
-from fiveshot.postprocess import RecordingProbabilities, detect, wanted_branches
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
 from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
@@ -35,7 +35,6 @@ from fiveshot.store import FeatureFile, stored_fingerprint
 from fiveshot.support import check_shots, find_support
 
 log = logging.getLogger("fiveshot")
-BRANCHES = ("sed", "te_vad")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fiveshot.support import Support
 
 BLOCK = 8192  # frames correlated at once
 SLACK = 0.25  # a template may lie so far from an event's middle, as a part of the mean shot
+SILENCE = 1e-3  # deviation of standardised features below which a stretch is constant
 LEAST_LEVEL = 0.1  # shots less like each other than this say nothing about other sounds
 
 
@@ -83,7 +84,7 @@ def correlations(
             total, square = sums[begin + n] - sums[begin], squares[begin + n] - squares[begin]
             norm = np.sqrt(np.maximum(square - total**2 / template.size, 0.0))
             matched = fft.irfft((spectrum * conjugate).sum(axis=1), size)[begin]
-            known = norm > 1e-3 * np.sqrt(template.size)  # features are standardised: this is silence
+            known = norm > SILENCE * np.sqrt(template.size)
             row[first:last] = np.where(known, matched / np.where(known, norm, 1.0), 0.0)
     return np.clip(found, -1.0, 1.0)
 
@@ -92,7 +93,7 @@ def _unit(template: np.ndarray) -> np.ndarray:
     """Mean 0 and norm 1; all 0 where the template is constant."""
     centred = template - template.mean()
     norm = np.linalg.norm(centred)
-    return centred / norm if norm > 1e-3 * np.sqrt(template.size) else np.zeros_like(centred)
+    return centred / norm if norm > SILENCE * np.sqrt(template.size) else np.zeros_like(centred)
 
 
 def _padded(recorded: Recorded, channel: int, background: np.ndarray, first: int, last: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from fiveshot.decoding import decode_events
 from fiveshot.predictions import Detection
 from fiveshot.windows import event_seconds, runs
 
+BRANCHES = ("sed", "te_vad")
 SHORTEST_S = 1e-3  # what is left of an event that the query's start cuts off almost wholly
 
 
@@ -41,7 +42,7 @@ class RecordingProbabilities:
 
 def wanted_branches(settings: Detect) -> tuple[str, ...]:
     """The branches that the settings call for."""
-    return ("sed", "te_vad") if settings.branches == "both" else (settings.branches,)
+    return BRANCHES if settings.branches == "both" else (settings.branches,)
 
 
 def fuse(found: RecordingProbabilities, settings: Detect) -> tuple[np.ndarray, float]:
