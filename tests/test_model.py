@@ -14,6 +14,7 @@ from fiveshot.config import load_config
 from fiveshot.model import (
     CONTEXT_FRAMES,
     detect_target,
+    dropout,
     mean_embedding,
     step_counts,
     step_weight,
@@ -89,6 +90,32 @@ def test_attention_over_steps_equals_attention_over_repeated_frames(mode, n_fram
     with mode():
         on_steps = to_frames(detect_target(made.te_vad, embedding, target, n_frames, 4), 4, n_frames)
     assert (on_steps - on_frames).abs().max() < EXACT
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_transformer_is_torchs_own_on_embeddings_joined_with_the_target(layers):
+    head = network(f"network.layers={layers}").te_vad
+    embedding, target = torch.randn(3, 10, 8), torch.randn(3, 8)
+    joined = torch.cat([embedding, target[:, None].expand(-1, 10, -1)], dim=-1)
+    with torch.no_grad():
+        wanted = head.out(head.transformer(joined))
+        found = head(embedding, target, torch.ones(10))
+    assert (found - wanted).abs().max() < EXACT
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+    torch.manual_seed(0)
+    x = torch.ones(401, 1003, requires_grad=True)
+    found = dropout(x, rate, True)
+    share = float((found == 0).float().mean())
+    assert abs(share - rate) < 0.004 and torch.allclose(found[found > 0], torch.tensor(1 / (1 - rate)))
+    assert abs(np.corrcoef((found[:, 1:] == 0).flatten(), (found[:, :-1] == 0).flatten())[0, 1]) < 0.01
+    found.sum().backward()
+    assert torch.equal(x.grad, found.detach())
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, rate, True), found)
+    assert dropout(x, rate, False) is x
 
 
 def test_a_cut_last_step_weighs_less_than_a_whole_one():

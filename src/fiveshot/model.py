@@ -12,27 +12,89 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fiveshot.config import Network
-
-# torch's fused evaluation path reads a float mask as "hidden or not", which would hide a cut last step.
-torch.backends.mha.set_fastpath_enabled(False)
+from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
 
 CONTEXT_FRAMES = 32  # more than the encoder sees to either side of a step; a multiple of every step length
 _POOLS = {4: ((2, 2), (2, 2)), 2: ((2, 2), (1, 2)), 1: ((1, 2), (1, 2))}
+_LOW_REACH_FRAMES = 3  # blocks 1 and 2 see at most so far to either side of a step; blocks 3 and 4, two steps
+HIGH_REACH = 2
 
 
 class Block(nn.Module):
-    """Conv2d 3×3 → BatchNorm → ReLU → MaxPool. Input, output: (batch, channels, time, mel)."""
+    """Conv2d 3×3 → BatchNorm → ReLU → MaxPool. Input, output: (batch, channels, time, mel).
 
-    def __init__(self, inputs: int, outputs: int, mel_stride: int, pool: tuple[int, int] | None) -> None:
+    On a CPU the work around the convolutions costs as much as they do, most of it in moving memory. So the
+    normalisation is not computed at full resolution where that can be avoided: with known statistics it is a
+    part of the convolution's weights, and it commutes with the pool.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, mel_stride: int, pool: tuple[int, int] | None, first: bool = False
+    ) -> None:
+        """`first`: the input is data, not the output of another block."""
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, stride=(1, mel_stride), padding=1)
         self.norm = nn.BatchNorm2d(outputs)
-        self.pool = pool
+        self.pool, self.first = pool, first
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
+        if not self.norm.training:
+            weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
+            if self.first and x.device.type == "cpu" and torch.is_grad_enabled():
+                return PooledConvolution.apply(x, weight, bias, self.pool)
+            return self._pooled(self._convolved(x, weight, bias))
+        if self.pool is None or x.device.type != "cpu":
+            return self._pooled(self.norm(self.conv(x)))
+        if self.first:
+            # Mean and variance of a convolution's output follow from those of its input's 3×3 patches.
+            mean, variance = self._output_moments(x)
+            self._track(mean, variance, len(x) * x.shape[2] * x.shape[3])
+            return PooledConvolution.apply(x, *self._folded(mean, variance), self.pool)
+        return self._normalised_behind_pool(x)
+
+    def _folded(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the convolution with its normalisation inside."""
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        weight = self.conv.weight * scale[:, None, None, None]
+        return weight, (self.conv.bias - mean) * scale + self.norm.bias
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
+
+    def _pooled(self, x: Tensor) -> Tensor:
         # Pooling first gives the same values, and ReLU has a quarter of the work.
         return functional.relu(functional.max_pool2d(x, self.pool) if self.pool else x)
+
+    def _output_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of every output channel: (channels,) each."""
+        patches = [functional.unfold(piece, 3, padding=(0, 1)) for _, _, piece in pieces(x)]
+        count = x.numel() // x.shape[1]
+        mean = sum(piece.sum((0, 2), dtype=torch.float64) for piece in patches) / count
+        spread = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+        for piece in patches:
+            centred = piece.transpose(0, 1).flatten(1) - mean[:, None].to(piece.dtype)
+            spread += centred @ centred.T
+        weight = self.conv.weight.flatten(1)
+        variance = ((weight @ (spread / count).to(weight.dtype)) * weight).sum(1)
+        return weight @ mean.to(weight.dtype) + self.conv.bias, variance
+
+    def _normalised_behind_pool(self, x: Tensor) -> Tensor:
+        # The largest of a few values stays the largest when it is scaled by a positive number; where the
+        # scale is negative, the convolution's sign is turned instead.
+        sign = torch.where(self.norm.weight < 0, -1.0, 1.0).detach()
+        x = self._convolved(x, self.conv.weight * sign[:, None, None, None], self.conv.bias * sign)
+        found, mean, variance = PooledNorm.apply(
+            x, self.norm.weight * sign, self.norm.bias, self.norm.eps, self.pool
+        )
+        self._track(mean * sign, variance, x.numel() // x.shape[1])
+        return found
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics as nn.BatchNorm2d does."""
+        self.norm.running_mean.lerp_(mean, self.norm.momentum)
+        self.norm.running_var.lerp_(variance * (count / max(count - 1, 1)), self.norm.momentum)
+        self.norm.num_batches_tracked += 1
 
 
 class Encoder(nn.Module):
@@ -45,10 +107,12 @@ class Encoder(nn.Module):
         super().__init__()
         n, pools = network.channels, _POOLS[network.frames_per_step]
         self.frames_per_step = network.frames_per_step
-        self.block0 = Block(features, n, 1, pools[0])
+        self.block0 = Block(features, n, 1, pools[0], first=True)
         self.block1 = Block(n, n, 1, pools[1])
         self.block2 = Block(n, n, 2, None)
         self.block3 = Block(n, n, 2, None)
+        # Pooling is several times faster so, and convolutions no slower.
+        self.to(memory_format=torch.channels_last)
 
     def low(self, x: Tensor) -> Tensor:
         """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up."""
@@ -75,10 +139,57 @@ class TransformerHead(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, network.layers, enable_nested_tensor=False)
         self.out = nn.Linear(2 * embedding, 2)
 
-    def forward(self, joined: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         # A step that stands for fewer frames is attended to that much less: attention over repeated frames.
-        bias = weight.log().to(joined.dtype).expand(joined.shape[1], -1)
-        return self.out(self.transformer(joined, mask=bias))
+        bias = weight.log()
+        values = _joined(embedding, target)
+        for number, layer in enumerate(self.transformer.layers):
+            projected = layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            if number == 0:
+                # The target half of the input is the same in every step of a window: one product for all.
+                own, shared = projected[0].split(embedding.shape[-1], dim=1)
+                mixed = functional.linear(embedding, own)
+                mixed = mixed + functional.linear(target, shared, projected[1])[:, None]
+            else:
+                mixed = functional.linear(values, *projected)
+            values = _encoder_layer(layer, values, mixed, bias)
+        return self.out(values)
+
+
+def _joined(embedding: Tensor, target: Tensor) -> Tensor:
+    """Every step's embedding with the window's target vector behind it: (batch, steps, 2 × embedding)."""
+    return torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
+
+
+def _encoder_layer(layer: nn.TransformerEncoderLayer, x: Tensor, mixed: Tensor, bias: Tensor) -> Tensor:
+    """The layer, normalising behind each part, from its input and that input's queries, keys and values."""
+    training, rate = layer.training, layer.dropout.p
+    attended = layer.self_attn.out_proj(_attention(mixed, layer.self_attn.num_heads, bias, rate, training))
+    x = layer.norm1(x + dropout(attended, rate, training))
+    hidden = dropout(functional.relu(layer.linear1(x)), rate, training)
+    return layer.norm2(x + dropout(layer.linear2(hidden), rate, training))
+
+
+def _attention(mixed: Tensor, heads: int, bias: Tensor, rate: float, training: bool) -> Tensor:
+    """Multi-head attention: (batch, steps, 3 × width), (steps,) to add to logits → (batch, steps, width)."""
+    query, key, value = mixed.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5 + bias.to(query.dtype)
+    found = dropout(logits.softmax(-1).to(value.dtype), rate, training) @ value
+    return found.transpose(1, 2).flatten(2)
+
+
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Zero a share of the values and scale up the others.
+
+    torch draws one number for each value, which costs a CPU more than the multiplication that follows; here
+    one drawn integer serves four values.
+    """
+    if not training or rate == 0 or x.device.type != "cpu":
+        return functional.dropout(x, rate, training) if training else x
+    drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    threshold = min(round(rate * 2**16), 2**16 - 1) - 2**15
+    kept = (drawn[: x.numel()] >= threshold).view(x.shape)
+    return x * kept.to(x.dtype).mul_(1 / (1 - rate))
 
 
 class BiLstmHead(nn.Module):
@@ -89,8 +200,8 @@ class BiLstmHead(nn.Module):
         self.lstm = nn.LSTM(2 * embedding, network.lstm_units, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * network.lstm_units, 2)
 
-    def forward(self, joined: Tensor, weight: Tensor) -> Tensor:
-        return self.out(self.lstm(joined)[0])
+    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        return self.out(self.lstm(_joined(embedding, target))[0])
 
 
 class FewShotNetwork(nn.Module):
@@ -110,9 +221,8 @@ def detect_target(
     head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int
 ) -> Tensor:
     """TE-VAD logits: (batch, steps, embedding) and (batch or 1, embedding) → (batch, steps, 2)."""
-    joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
     weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
-    return head(joined, weight)
+    return head(embedding, target, weight)
 
 
 def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:
@@ -132,6 +242,34 @@ def mean_embedding(embedding: Tensor, mask: Tensor, frames_per_step: int) -> Ten
     counts = step_counts(mask, frames_per_step)
     total = torch.einsum("bse,bs->be", embedding, counts.to(embedding.dtype))
     return total / counts.sum(1, keepdim=True).clamp(min=1).to(embedding.dtype)
+
+
+def masked_mean(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
+    """Mean embedding over the masked frames of each window, all else being zero.
+
+    Only the masked frames pass the encoder, one stretch behind the other, with as many zeros between them as
+    it can see. A stretch at a window's edge has zeros beyond it as well.
+
+    Args:
+        features: (batch, channels, frames, mels), zero outside the mask.
+        mask: (batch, frames) bool.
+
+    Returns:
+        (batch, embedding) float32; that of nothing at all is zero.
+    """
+    per_step = encoder.frames_per_step
+    reach = HIGH_REACH + -(-_LOW_REACH_FRAMES // per_step)
+    counts = functional.pad(step_counts(mask, per_step), (reach, 0))
+    # Zeros stand in front of each stretch; those in front of the next one end it.
+    ahead = functional.max_pool1d(functional.pad(counts, (0, reach))[:, None], reach + 1, stride=1)[:, 0]
+    window, step = (ahead > 0).nonzero(as_tuple=True)
+    missing = -features.shape[2] % per_step
+    steps = functional.pad(features, (0, 0, reach * per_step, missing)).unflatten(2, (-1, per_step))
+    taken = functional.pad(steps[window, :, step], (0, 0, 0, 0, 0, 0, 0, reach))
+    embedding = encoder(taken.transpose(0, 1).flatten(1, 2)[None])[0, : len(window)].float()
+    weight = torch.zeros(len(features), len(window), device=features.device)
+    weight[window, torch.arange(len(window), device=features.device)] = counts[window, step]
+    return weight @ embedding / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def to_frames(steps: Tensor, frames_per_step: int, n_frames: int) -> Tensor:

@@ -20,7 +20,7 @@ from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, TrainedSettings, trained_settings
 from fiveshot.errors import FiveshotError
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, detect_target, mean_embedding
+from fiveshot.model import FewShotNetwork, detect_target, masked_mean
 from fiveshot.runs import Run, write_rows
 from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
 from fiveshot.store import normalisation
@@ -73,9 +73,9 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     """
     training = network.encoder.training
     network.encoder.eval()
-    embedding = network.encoder(enrolment)
+    target = masked_mean(network.encoder, enrolment, enrolled)
     network.encoder.train(training)
-    return mean_embedding(embedding, enrolled, network.frames_per_step)
+    return target
 
 
 def losses(
