@@ -21,9 +21,10 @@ from fiveshot.adaptation import (
     sed_loss,
     with_mined_gaps,
 )
-from fiveshot.branches import LowWindows, SedBranch, TeVadBranch, pass_frozen, support_means
+from fiveshot.branches import SedBranch, TeVadBranch, support_means
 from fiveshot.checkpoint import build_network
 from fiveshot.losses import frame_cross_entropy
+from fiveshot.strips import pass_frozen
 from fiveshot.support import Support, find_support
 
 N_FRAMES = 420
@@ -51,9 +52,10 @@ def task_of(config, made, values=None, shots=SHOTS, seed=7, long_shots=False):
 def training_windows(config, made, count=4):
     """Windows of two training classes, bright in either band."""
     values = [bright(64, [(20, 40)], seed, (LOW, HIGH)[seed % 2]) for seed in range(2 * count)]
+    features = np.array(values, np.float32).reshape(-1, 1, 64, MELS)
     labels = np.zeros((2 * count, 64), dtype=np.int64)
     labels[:, 20:40] = 1 + np.arange(2 * count)[:, None] % 2
-    return pass_frozen(made, np.stack(values)[:, None], labels, cpu(config), half=True)
+    return pass_frozen(made, features, labels, cpu(config), half=True)
 
 
 def fitted(branch, *changes, seed=7, progress=lambda n: None, te_vad="transformer", **given_task):
@@ -143,7 +145,7 @@ def test_frozen_blocks_stay_and_adapting_blocks_and_heads_move(monkeypatch, bran
 def test_without_training_windows_the_sed_branch_is_fitted_to_the_support_alone():
     config = small_config("finetune.sed.steps=60")
     made = network()
-    none = LowWindows(torch.zeros(0, 8, 16, 4), torch.zeros(0, 64, dtype=torch.long))
+    none = training_windows(config, made, count=0)
     found = fit_sed(made, task_of(config, made), none, config, cpu(config), lambda n: None)
     inside, outside = inside_and_outside(found.probability)
     assert np.median(inside) > 0.7 and np.median(outside) < 0.3
@@ -153,29 +155,30 @@ def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
     config, made = small_config(), network()
     windows = adaptation._windows(task_of(config, made), config, "sed")
     low = pass_frozen(made, *windows, cpu(config))
-    branch = SedBranch(made, *support_means(made, low, cpu(config)))
+    branch = SedBranch(made, *support_means(made, low))
     with torch.no_grad():
         p = branch.judge(branch.encoder(torch.from_numpy(windows[0]))).repeat_interleave(4, 1).numpy()
     means = [row[labels == 1].mean() for row, labels in zip(p, windows[1], strict=True)]
     assert max(means) > min(means)
-    assert abs(confidence_level(branch, branch.judge, low, cpu(config)) - min(means)) < EXACT
+    assert abs(confidence_level(branch, branch.judge, low) - min(means)) < EXACT
 
 
 def test_each_part_of_the_sed_loss_counts_its_own_frames():
     made = network()
     branch = SedBranch(made, *torch.randn(2, made.embedding))
-    low = torch.randn(2, 8, 16, 4)
+    features = np.random.default_rng(0).normal(size=(2, 1, 64, MELS)).astype(np.float32)
     classes = torch.tensor([0, 1, 2, -1]).repeat(2, 16)
     support = classes.clamp(max=1)
     with torch.no_grad():
-        embedding = branch.encoder.high(low)
+        embedding = branch.encoder(torch.from_numpy(features))
         among_all, two_way = branch.all_classes(embedding), branch.two_way(embedding)
         for kind, labels, logits, wanted in (
             ("support", support, two_way, support),
             ("classes", classes, among_all, torch.where(classes > 0, classes, -1)),
             ("negatives", classes, two_way, torch.where(classes >= 0, 0, -1)),
         ):
-            found = sed_loss(branch, low, labels, kind)
+            low = pass_frozen(made, features, labels.numpy(), cpu(CONFIG))
+            found = sed_loss(branch, low.whole, kind)
             assert abs(found - frame_cross_entropy(logits, wanted, 4)) < EXACT
 
 
@@ -327,8 +330,7 @@ def test_query_windows_as_background_lower_what_the_support_does_not_hold(branch
 def test_training_windows_as_negatives_are_background_wherever_they_are_labelled():
     config, made = small_config(), network()
     branch = SedBranch(made, torch.ones(made.embedding), torch.zeros(made.embedding))
-    low, labels = training_windows(config, made).pick(99, torch.Generator(), torch.device("cpu"))
-    wanted = frame_cross_entropy(
-        branch.two_way(branch.encoder.high(low)), torch.zeros_like(labels), made.frames_per_step
-    )
-    assert sed_loss(branch, low, labels, "negatives").item() == pytest.approx(wanted.item(), abs=EXACT)
+    strip = training_windows(config, made).whole
+    logits = strip.spread(branch.two_way(branch.embed(strip)))
+    wanted = frame_cross_entropy(logits, torch.zeros_like(strip.labels), made.frames_per_step)
+    assert sed_loss(branch, strip, "negatives").item() == pytest.approx(wanted.item(), abs=EXACT)

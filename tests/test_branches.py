@@ -7,18 +7,10 @@ from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 from torch.nn import functional
 
-from fiveshot.branches import (
-    BATCH,
-    LowWindows,
-    SedBranch,
-    TeVadBranch,
-    batches,
-    lowest_mean,
-    pass_frozen,
-    support_means,
-)
+from fiveshot.branches import SedBranch, TeVadBranch, lowest_mean, support_means
 from fiveshot.checkpoint import build_network
 from fiveshot.model import to_frames
+from fiveshot.strips import BATCH, pass_frozen
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()
@@ -40,52 +32,10 @@ def low_windows(made, **changes):
     return pass_frozen(made, *windows(**changes), cpu(CONFIG))
 
 
-def test_windows_after_the_frozen_blocks_continue_to_the_embedding():
-    made = network()
-    features, labels = windows(BATCH + 3)
-    low = pass_frozen(made, features, labels, cpu(CONFIG))
-    assert len(low) == BATCH + 3 and torch.equal(low.labels, torch.from_numpy(labels))
-    with torch.no_grad():
-        difference = made.encoder.high(low.low) - made.encoder(torch.from_numpy(features))
-    assert difference.abs().max() < EXACT
-
-
-def test_windows_can_be_kept_in_half_the_memory():
-    made = network()
-    half = pass_frozen(made, *windows(), cpu(CONFIG), half=True)
-    assert half.low.dtype == torch.float16
-    low, _ = half.pick(99, torch.Generator(), CPU)
-    assert low.dtype == torch.float32
-    assert (low - low_windows(made).low).abs().max() < 0.01
-
-
-def test_no_window_at_all_passes_the_frozen_blocks():
-    none = pass_frozen(network(), np.zeros((0, 1, 64, MELS), np.float32), np.zeros((0, 64), int), cpu(CONFIG))
-    assert len(none) == 0
-
-
-@given(count=st.integers(1, 8), seed=st.integers(0, 99))
-def test_a_pick_is_of_different_windows_with_their_own_labels(count, seed):
-    all_of_them = LowWindows(torch.arange(6.0).view(6, 1, 1, 1), torch.arange(6).view(6, 1))
-    low, labels = all_of_them.pick(count, torch.Generator().manual_seed(seed), CPU)
-    assert len(low) == min(count, 6) == len(set(low.flatten().tolist()))
-    assert low.flatten().tolist() == labels.flatten().tolist()
-    again, _ = all_of_them.pick(count, torch.Generator().manual_seed(seed), CPU)
-    assert torch.equal(low, again)
-
-
-def test_batches_hold_every_window_once_in_order():
-    many = LowWindows(torch.arange(37.0).view(37, 1, 1, 1), torch.arange(37).view(37, 1))
-    pairs = list(batches(many, cpu(CONFIG)))
-    assert max(len(low) for low, _ in pairs) <= BATCH
-    assert torch.cat([low for low, _ in pairs]).flatten().tolist() == list(range(37))
-    assert torch.cat([labels for _, labels in pairs]).flatten().tolist() == list(range(37))
-
-
 def test_support_means_are_means_over_frames():
     made = network()
     features, labels = windows(BATCH + 4)
-    shot, gap = support_means(made, pass_frozen(made, features, labels, cpu(CONFIG)), cpu(CONFIG))
+    shot, gap = support_means(made, pass_frozen(made, features, labels, cpu(CONFIG)))
     with torch.no_grad():
         frames = to_frames(made.encoder(torch.from_numpy(features)), 4, 64)
     for found, value in ((shot, 1), (gap, 0)):
@@ -95,9 +45,7 @@ def test_support_means_are_means_over_frames():
 def test_without_background_its_mean_is_zero_and_the_branch_finite():
     made = network()
     features, labels = windows()
-    shot, gap = support_means(
-        made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)), cpu(CONFIG)
-    )
+    shot, gap = support_means(made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)))
     assert not gap.any() and shot.any()
     branch = SedBranch(made, shot, gap)
     assert torch.isfinite(branch.judge(torch.randn(1, 16, made.embedding))).all()

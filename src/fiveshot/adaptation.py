@@ -15,20 +15,13 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
-from fiveshot.branches import (
-    LowWindows,
-    SedBranch,
-    TeVadBranch,
-    batches,
-    lowest_mean,
-    pass_frozen,
-    support_means,
-)
+from fiveshot.branches import SedBranch, TeVadBranch, lowest_mean, support_means
 from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config, Finetune
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.model import FewShotNetwork
 from fiveshot.query import Judge, Recorded, embeddings, probabilities
+from fiveshot.strips import LowWindows, Strip, pass_frozen
 from fiveshot.support import Support, support_windows
 from fiveshot.windows import IGNORED, query_starts, runs
 
@@ -133,7 +126,7 @@ def fit_sed(
     """Adapt the SED branch and judge the whole recording."""
     settings = config.finetune.sed
     windows = pass_frozen(network, *_windows(task, config, "sed"), backend)
-    branch = SedBranch(network, *support_means(network, windows, backend)).to(backend.device)
+    branch = SedBranch(network, *support_means(network, windows)).to(backend.device)
     optimizer = torch.optim.Adam(
         [
             {"params": branch.heads(), "lr": settings.head_learning_rate},
@@ -146,12 +139,10 @@ def fit_sed(
         if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
             pseudo = pseudo_windows(branch, network, windows, task, config, backend)
         optimizer.zero_grad(set_to_none=True)
-        for weight, kind, (low, labels) in sed_parts(
-            windows, training, pseudo, query, config.finetune, draw, backend
-        ):
+        for weight, kind, strip in sed_parts(windows, training, pseudo, query, config.finetune, draw):
             # Backward part by part: the gradients add up, and memory holds one part at a time.
             with backend.autocast():
-                loss = weight * sed_loss(branch, low, labels, kind)
+                loss = weight * sed_loss(branch, strip, kind)
             loss.backward()
         optimizer.step()
         progress(1)
@@ -165,46 +156,45 @@ def sed_parts(
     query: LowWindows | None,
     finetune: Finetune,
     draw: torch.Generator,
-    backend: Backend,
-) -> Iterator[tuple[float, str, tuple[Tensor, Tensor]]]:
+) -> Iterator[tuple[float, str, Strip]]:
     """Weight, kind and drawn windows of each part of one step's loss that counts."""
-    settings, device = finetune.sed, backend.device
+    settings = finetune.sed
     count = settings.windows_per_step
-    yield settings.support_weight, "support", windows.pick(count, draw, device)
+    yield settings.support_weight, "support", windows.pick(count, draw)
     if len(training):
-        crops = training.pick(max(1, round(settings.training_share * len(training))), draw, device)
+        parts = min(max(1, round(1 / settings.training_share)), len(training))
+        crops = training.part(int(torch.randint(parts, (1,), generator=draw)), parts)
         for weight, kind in ((settings.training_weight, "classes"), (settings.negative_weight, "negatives")):
             if weight > 0:
                 yield weight, kind, crops
     if query is not None:
-        yield settings.support_weight * finetune.query_weight, "support", query.pick(count, draw, device)
+        yield settings.support_weight * finetune.query_weight, "support", query.pick(count, draw)
     if pseudo is not None:
-        yield settings.pseudo_weight, "support", pseudo.pick(count, draw, device)
+        yield settings.pseudo_weight, "support", pseudo.pick(count, draw)
 
 
-def sed_loss(branch: SedBranch, low: Tensor, labels: Tensor, kind: str) -> Tensor:
+def sed_loss(branch: SedBranch, strip: Strip, kind: str) -> Tensor:
     """One part of the SED branch's loss.
 
     "support": POS against background on labelled frames. "classes": POS and the training classes, on the
     frames of a class. "negatives": POS against background, every known frame of a training window being
     background.
     """
-    embedding = branch.encoder.high(low)
+    embedding, labels = branch.embed(strip), strip.labels
     if kind == "classes":
         known = torch.where(labels > 0, labels, torch.full_like(labels, IGNORED))
-        return frame_cross_entropy(branch.all_classes(embedding), known, branch.frames_per_step)
+        return frame_cross_entropy(strip.spread(branch.all_classes(embedding)), known, branch.frames_per_step)
     wanted = labels.clamp(max=0) if kind == "negatives" else labels
-    return frame_cross_entropy(branch.two_way(embedding), wanted, branch.frames_per_step)
+    return frame_cross_entropy(strip.spread(branch.two_way(embedding)), wanted, branch.frames_per_step)
 
 
 @torch.no_grad()
-def confidence_level(
-    branch: SedBranch | TeVadBranch, judge: Judge, windows: LowWindows, backend: Backend
-) -> float:
+def confidence_level(branch: SedBranch | TeVadBranch, judge: Judge, windows: LowWindows) -> float:
     """The confidence level θ: the smallest mean P(POS) on a support window's POS frames."""
+    strip = windows.whole
     return min(
-        lowest_mean(judge(branch.encoder.high(low)), labels, branch.frames_per_step)
-        for low, labels in batches(windows, backend)
+        lowest_mean(judge(embedding), labels, branch.frames_per_step)
+        for embedding, labels in strip.windows(branch.embed(strip))
     )
 
 
@@ -222,7 +212,7 @@ def judge_recording(
         with backend.autocast():
             return branch.encoder(features)
 
-    level = confidence_level(branch, judge, windows, backend)
+    level = confidence_level(branch, judge, windows)
     per_step = branch.frames_per_step
     found = probabilities(task.recorded, config.windows, per_step, backend.device, encode, judge)
     return Judged(found, level)
@@ -266,7 +256,7 @@ def pseudo_windows(
         return None
     features = np.stack([task.recorded.frames(start, start + frames) for start in chosen])
     picked = np.stack([padded[start : start + frames] for start in chosen])
-    return pass_frozen(network, features, picked, backend)
+    return pass_frozen(network, features, picked, backend, wanted=picked != IGNORED)
 
 
 def _choose(
@@ -300,14 +290,15 @@ def fit_te_vad(
     query = query_background(network, task, config, backend, "te_vad query")
     for _ in range(settings.steps):
         optimizer.zero_grad(set_to_none=True)
-        enrol, mask = enrolling.pick(count, draws[0], backend.device)
+        enrolment = enrolling.pick(count, draws[0])
         for weight, windows in ((1.0, labelled), (config.finetune.query_weight, query)):
             if windows is None:
                 continue
-            low, labels = windows.pick(count, draws[1], backend.device)
+            strip = windows.pick(count, draws[1])
             with backend.autocast():
-                logits = branch.logits(branch.encoder.high(low), branch.target(enrol, mask == 1))
-            (weight * frame_cross_entropy(logits, labels, branch.frames_per_step)).backward()
+                embedding = strip.spread(branch.embed(strip))
+                logits = branch.logits(embedding, branch.target(enrolment))
+            (weight * frame_cross_entropy(logits, strip.labels, branch.frames_per_step)).backward()
         optimizer.step()
         progress(1)
     return judge_te_vad(branch.eval(), enrolling, labelled, task, config, backend)
@@ -318,7 +309,7 @@ def _te_vad_sets(
 ) -> tuple[LowWindows, LowWindows]:
     features, labels = _windows(task, config, "set 1")
     masked = features * (labels == 1)[:, None, :, None]
-    enrolling = pass_frozen(network, masked.astype(np.float32), labels, backend)
+    enrolling = pass_frozen(network, masked.astype(np.float32), labels, backend, wanted=labels == 1)
     return enrolling, pass_frozen(network, *_windows(task, config, "set 2"), backend)
 
 
@@ -332,8 +323,7 @@ def judge_te_vad(
     backend: Backend,
 ) -> Judged:
     """What the TE-VAD branch says of the recording, given the mean target vector of the shots."""
-    vectors = [branch.target(low, labels == 1) for low, labels in batches(enrolling, backend)]
-    target = torch.cat(vectors).mean(0, keepdim=True)
+    target = branch.target(enrolling.whole).mean(0, keepdim=True)
 
     def judge(embedding: Tensor) -> Tensor:
         with backend.autocast():

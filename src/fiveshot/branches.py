@@ -7,58 +7,13 @@ its trained statistics.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fiveshot.compute import Backend
-from fiveshot.model import FewShotNetwork, detect_target, mean_embedding, step_counts
-
-BATCH = 16  # windows that pass the frozen blocks at once
-
-
-@dataclass(frozen=True)
-class LowWindows:
-    """Windows after the frozen blocks.
-
-    Attributes:
-        low: (windows, channels, steps, mels / 4).
-        labels: (windows, frames): 1 POS, 0 background, -1 unknown; for training windows the class, 1..C.
-    """
-
-    low: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.low)
-
-    def pick(self, count: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-        """A random choice of windows, all of them in order when there are no more than `count`."""
-        if count >= len(self):
-            return _ready(self.low, device), self.labels.to(device)
-        chosen = torch.randperm(len(self), generator=generator)[:count]
-        return _ready(self.low[chosen], device), self.labels[chosen].to(device)
-
-
-def _ready(low: Tensor, device: torch.device) -> Tensor:
-    return low.to(device, torch.float32, memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def pass_frozen(
-    network: FewShotNetwork, features: np.ndarray, labels: np.ndarray, backend: Backend, half: bool = False
-) -> LowWindows:
-    """Send windows through blocks 1 and 2: features (windows, channels, frames, mels)."""
-    low = []
-    for i in range(0, max(len(features), 1), BATCH):  # none at all still has a shape
-        with backend.autocast():
-            out = network.encoder.low(torch.from_numpy(features[i : i + BATCH]).to(backend.device))
-        low.append(out.half() if half else out.float())
-    return LowWindows(torch.cat(low), torch.from_numpy(labels))
+from fiveshot.model import FewShotNetwork, detect_target, step_counts
+from fiveshot.strips import LowWindows, Strip
 
 
 class _Branch(nn.Module):
@@ -70,6 +25,10 @@ class _Branch(nn.Module):
         self.encoder = copy.deepcopy(network.encoder).eval()
         for block in (self.encoder.block0, self.encoder.block1):
             block.requires_grad_(False)
+
+    def embed(self, strip: Strip) -> Tensor:
+        """(places, embedding) of a strip."""
+        return self.encoder.high(strip.low, strip.inside)[0]
 
     def adapting_blocks(self) -> list[nn.Parameter]:
         return [*self.encoder.block2.parameters(), *self.encoder.block3.parameters()]
@@ -117,33 +76,24 @@ class TeVadBranch(_Branch):
         """(windows, steps, embedding), (windows or 1, embedding) → (windows, steps, 2)."""
         return detect_target(self.head, embedding, target, self.window, self.frames_per_step)
 
-    def target(self, low: Tensor, mask: Tensor) -> Tensor:
-        """Target vectors of masked windows after the frozen blocks: (windows, embedding)."""
-        return mean_embedding(self.encoder.high(low), mask, self.frames_per_step)
+    def target(self, strip: Strip) -> Tensor:
+        """Target vectors of enrolments, from their POS frames: (windows, embedding)."""
+        return strip.mean(self.embed(strip), strip.labels == 1, self.frames_per_step)
 
 
-def support_means(network: FewShotNetwork, windows: LowWindows, backend: Backend) -> tuple[Tensor, Tensor]:
+def support_means(network: FewShotNetwork, windows: LowWindows) -> tuple[Tensor, Tensor]:
     """Mean embedding over all POS frames, and over all background frames: (embedding,) each."""
-    sums = [torch.zeros(network.embedding, device=backend.device) for _ in range(2)]
+    sums = [torch.zeros(network.embedding, device=windows.rows.device) for _ in range(2)]
     counts = [0.0, 0.0]
     with torch.no_grad():
-        for low, labels in batches(windows, backend):
-            embedding = network.encoder.high(low)
+        values = network.encoder.high(windows.whole.low, windows.whole.inside)[0]
+        for embedding, labels in windows.whole.windows(values):
             for value in (0, 1):
                 weight = step_counts(labels == value, network.frames_per_step)
                 sums[value] += torch.einsum("bse,bs->e", embedding, weight)
                 counts[value] += float(weight.sum())
     background, shot = (total / max(count, 1) for total, count in zip(sums, counts, strict=True))
     return shot, background
-
-
-def batches(windows: LowWindows, backend: Backend) -> Iterator[tuple[Tensor, Tensor]]:
-    """All windows in order, some at a time, on the device."""
-    for i in range(0, len(windows), BATCH):
-        yield (
-            _ready(windows.low[i : i + BATCH], backend.device),
-            windows.labels[i : i + BATCH].to(backend.device),
-        )
 
 
 def lowest_mean(probability: Tensor, labels: Tensor, frames_per_step: int) -> float:

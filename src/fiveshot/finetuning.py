@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
 from fiveshot.annotations import shots_of
-from fiveshot.branches import LowWindows, pass_frozen
 from fiveshot.checkpoint import CheckpointInfo, load_network
 from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config
@@ -32,6 +31,7 @@ from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
 from fiveshot.stages import labelled_files, opened
 from fiveshot.store import FeatureFile, stored_fingerprint
+from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
 
 log = logging.getLogger("fiveshot")
@@ -69,7 +69,9 @@ def prepare(
     features, labels = class_crops(
         files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
-    training = pass_frozen(network, features, labels, backend, half=True)
+    # Only frames of a class count, unless the others are to be background.
+    wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
+    training = pass_frozen(network, features, labels, backend, wanted, half=True)
     return Trained(network, info, training, _branch_marks(config, sha256(run.best)))
 
 

@@ -16,7 +16,7 @@ from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
 
 CONTEXT_FRAMES = 32  # more than the encoder sees to either side of a step; a multiple of every step length
 _POOLS = {4: ((2, 2), (2, 2)), 2: ((2, 2), (1, 2)), 1: ((1, 2), (1, 2))}
-_LOW_REACH_FRAMES = 3  # blocks 1 and 2 see at most so far to either side of a step; blocks 3 and 4, two steps
+LOW_REACH_FRAMES = 3  # blocks 1 and 2 see at most so far to either side of a step; blocks 3 and 4, two steps
 HIGH_REACH = 2
 
 
@@ -114,14 +114,24 @@ class Encoder(nn.Module):
         # Pooling is several times faster so, and convolutions no slower.
         self.to(memory_format=torch.channels_last)
 
-    def low(self, x: Tensor) -> Tensor:
-        """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up."""
-        missing = -x.shape[2] % self.frames_per_step
-        return self.block1(self.block0(functional.pad(x, (0, 0, 0, missing))))
+    def low(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up.
 
-    def high(self, x: Tensor) -> Tensor:
-        """(batch, channels, steps, mels / 4) → (batch, steps, embedding)."""
-        x = self.block3(self.block2(x))
+        `inside`, (steps,), is 0 at steps that stand for what is beyond a window.
+        """
+        missing = -x.shape[2] % self.frames_per_step
+        x = self.block0(functional.pad(x, (0, 0, 0, missing)))
+        if inside is not None:
+            x = x * inside.repeat_interleave(x.shape[2] // len(inside))[:, None]
+        return self.block1(x)
+
+    def high(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(batch, channels, steps, mels / 4) → (batch, steps, embedding).
+
+        `inside`, (steps, 1), is 0 at steps that stand for what is beyond a window, as in a `Strip`.
+        """
+        x = self.block2(x)
+        x = self.block3(x if inside is None else x * inside)
         return x.permute(0, 2, 1, 3).flatten(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -258,7 +268,7 @@ def masked_mean(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
         (batch, embedding) float32; that of nothing at all is zero.
     """
     per_step = encoder.frames_per_step
-    reach = HIGH_REACH + -(-_LOW_REACH_FRAMES // per_step)
+    reach = HIGH_REACH + -(-LOW_REACH_FRAMES // per_step)
     counts = functional.pad(step_counts(mask, per_step), (reach, 0))
     # Zeros stand in front of each stretch; those in front of the next one end it.
     ahead = functional.max_pool1d(functional.pad(counts, (0, reach))[:, None], reach + 1, stride=1)[:, 0]

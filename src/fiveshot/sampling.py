@@ -258,15 +258,22 @@ def class_crops(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training windows for fine-tuning, the same number of every class, cut down to `frames` around an event.
 
+    In each stretch of them every class is there: first one of each, then another one of each.
+
     Returns:
         features (windows, channels, frames, mels), standardised, and labels (windows, frames).
     """
     length = min(frames, config.windows.frames)
     mean, deviation = (s[:, None, None] for s in statistics)
     features, labels = [], []
-    for c, members in windows.by_class.items():
-        for i in rng.choice(members, size=per_class, replace=len(members) < per_class):
-            window = windows.windows[i]
+    # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
+    drawn = {
+        c: np.sort(rng.choice(members, size=per_class, replace=len(members) < per_class))
+        for c, members in windows.by_class.items()
+    }
+    for rank in range(per_class):
+        for c, chosen in drawn.items():
+            window = windows.windows[chosen[rank]]
             file = files[window.file]
             cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
             first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))

@@ -1,0 +1,208 @@
+"""Windows after the frozen blocks, each different step of them kept and computed once.
+
+Windows repeat themselves. Reconstructed ones are built from five shots and a few gaps, so that of all their
+steps a quarter to a half are different; windows of the query overlap five-fold; a training window counts
+only where its class is heard. Blocks 3 and 4 see two steps to either side, so that a step's embedding is
+known from the frames around it: steps with equal surroundings are computed once, and the answer is put
+wherever they are. The values are those of passing every window as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter1d
+from torch import Tensor
+
+from fiveshot.compute import Backend
+from fiveshot.model import HIGH_REACH, LOW_REACH_FRAMES, FewShotNetwork, step_counts
+
+BATCH = 16  # windows that pass the frozen blocks at once
+_BEYOND, _FILLED = -1, -2  # instead of a frame's number: outside of the window, filling up its last step
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The different stretches of some windows behind each other, as blocks 3 and 4 take them.
+
+    Attributes:
+        low: (1, channels, places, mels / 4), each stretch with the steps that its embeddings depend on.
+        inside: (places, 1), 0 where a place lies beyond its window, 1 elsewhere.
+        place: (windows, steps), where in the strip the embedding of each step is.
+        labels: (windows, frames), see `LowWindows`.
+    """
+
+    low: Tensor
+    inside: Tensor
+    place: Tensor
+    labels: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """What was computed per place, at every step that it holds for: (places, n) → (windows, steps, n)."""
+        return values.index_select(0, self.place.flatten()).unflatten(0, self.place.shape)
+
+    def windows(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same, some windows at a time, with their labels."""
+        for place, labels in zip(self.place.split(BATCH), self.labels.split(BATCH), strict=True):
+            yield values.index_select(0, place.flatten()).unflatten(0, place.shape), labels
+
+    def mean(self, values: Tensor, mask: Tensor, frames_per_step: int) -> Tensor:
+        """Mean over the masked frames of each window: (places, n), (windows, frames) → (windows, n)."""
+        counts = step_counts(mask, frames_per_step)
+        weight = torch.zeros(len(counts), len(values), device=values.device).scatter_add(
+            1, self.place, counts
+        )
+        return weight @ values.float() / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class LowWindows:
+    """Windows after the frozen blocks.
+
+    Attributes:
+        rows: (rows, mels / 4, channels), the different steps; the first is zero and stands for what is
+            beyond a window.
+        row: (windows, steps), the row of each step, 0 where no wanted step depends on it.
+        kind: (windows, steps), equal numbers where steps have equal surroundings; -1 where not wanted.
+        labels: (windows, frames): 1 POS, 0 background, -1 unknown; for training windows the class, 1..C.
+    """
+
+    rows: Tensor
+    row: np.ndarray
+    kind: np.ndarray
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def whole(self) -> Strip:
+        """All windows."""
+        return self.strip(np.arange(len(self)))
+
+    def pick(self, count: int, generator: torch.Generator) -> Strip:
+        """A random choice of windows, all of them in order when there are no more than `count`."""
+        if count >= len(self):
+            return self.whole
+        return self.strip(torch.randperm(len(self), generator=generator)[:count].numpy())
+
+    def part(self, number: int, parts: int) -> Strip:
+        """One of so many parts of about equal size, windows in order."""
+        return self.strip(np.array_split(np.arange(len(self)), parts)[number])
+
+    def strip(self, chosen: np.ndarray) -> Strip:
+        """These windows, as one strip."""
+        kind, device = self.kind[chosen], self.rows.device
+        wanted = np.flatnonzero(kind >= 0)
+        _, first, same = np.unique(kind.flat[wanted], return_index=True, return_inverse=True)
+        taken = np.zeros(kind.shape, dtype=bool)
+        taken.flat[wanted[first]] = True
+        stretches = Stretches(taken, HIGH_REACH)
+        place = np.zeros(kind.shape, dtype=np.int64)
+        place.flat[wanted] = stretches.place.flat[wanted[first]][same.ravel()]
+        rows = torch.from_numpy(stretches.cut(self.row[chosen])).to(device)
+        low = self.rows.index_select(0, rows).float()[None].permute(0, 3, 1, 2)
+        labels = self.labels[torch.from_numpy(chosen)].to(device)
+        inside = torch.from_numpy(stretches.inside)[:, None].to(device)
+        return Strip(low, inside, torch.from_numpy(place).to(device), labels)
+
+
+class Stretches:
+    """The steps that are taken out of some windows, with so many on both sides of each as it depends on.
+
+    Attributes:
+        inside: (places,) float32, 0 for what lies beyond a window, 1 elsewhere.
+        place: (windows, steps), where each taken step comes to lie.
+    """
+
+    def __init__(self, taken: np.ndarray, reach: int) -> None:
+        """`taken`: (windows, steps) bool."""
+        self.edge = ((0, 0), (reach, reach))
+        around = np.pad(taken, self.edge).astype(np.uint8)
+        self.needed = maximum_filter1d(around, 2 * reach + 1, axis=1, mode="constant") > 0
+        self.needed[:1, :1] = True  # a strip of nothing has one place
+        self.inside = self.cut(np.ones(taken.shape, dtype=np.float32))
+        order = np.cumsum(self.needed).reshape(self.needed.shape) - 1
+        self.place = order[:, reach : order.shape[1] - reach]
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """What belongs to the places, zero beyond the windows: (windows, steps, ...) → (places, ...)."""
+        return np.pad(values, [*self.edge, *[(0, 0)] * (values.ndim - 2)])[self.needed]
+
+
+@torch.no_grad()
+def pass_frozen(
+    network: FewShotNetwork,
+    features: np.ndarray,
+    labels: np.ndarray,
+    backend: Backend,
+    wanted: np.ndarray | None = None,
+    half: bool = False,
+) -> LowWindows:
+    """Send windows through blocks 1 and 2.
+
+    Args:
+        features: (windows, channels, frames, mels).
+        labels: (windows, frames).
+        wanted: (windows, frames), where embeddings will be asked for; None: everywhere.
+        half: keep the rows in half precision.
+    """
+    per_step = network.frames_per_step
+    frames = _numbered(features.transpose(0, 2, 1, 3))
+    wanted = np.ones(labels.shape, dtype=bool) if wanted is None else wanted
+    asked = _by_step(wanted, per_step).any(axis=2)
+    needed = maximum_filter1d(asked.astype(np.uint8), 2 * HIGH_REACH + 1, axis=1, mode="constant") > 0
+    own = _surroundings(frames, per_step, LOW_REACH_FRAMES)
+    _, first, same = np.unique(own[needed], return_index=True, return_inverse=True)
+    row = np.zeros(own.shape, dtype=np.int64)
+    row[needed] = 1 + same.ravel()
+    window, step = (index[first] for index in np.nonzero(needed))
+    rows = _zeros(network, 1 + len(first), features.shape[3], half, backend)
+    for i in range(0, len(features), BATCH):
+        mine = np.flatnonzero((window >= i) & (window < i + BATCH))
+        taken = np.zeros((min(BATCH, len(features) - i), own.shape[1]), dtype=bool)
+        taken[window[mine] - i, step[mine]] = True
+        stretches = Stretches(taken, -(-LOW_REACH_FRAMES // per_step))
+        cut = stretches.cut(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
+        values = torch.from_numpy(cut).flatten(0, 1).transpose(0, 1)[None].to(backend.device)
+        with backend.autocast():
+            low = network.encoder.low(values, torch.from_numpy(stretches.inside).to(backend.device))
+        at = torch.from_numpy(stretches.place[window[mine] - i, step[mine]])
+        rows[torch.from_numpy(1 + mine)] = low[0].permute(1, 2, 0)[at].to(rows.dtype)
+    kind = np.where(asked, _surroundings(frames, per_step, LOW_REACH_FRAMES + HIGH_REACH * per_step), -1)
+    return LowWindows(rows, row, kind, torch.from_numpy(labels))
+
+
+def _zeros(network: FewShotNetwork, count: int, mels: int, half: bool, backend: Backend) -> Tensor:
+    kept = torch.float16 if half else torch.float32
+    channels = network.encoder.block1.conv.out_channels
+    return torch.zeros(count, mels // 4, channels, dtype=kept, device=backend.device)
+
+
+def _by_step(values: np.ndarray, per_step: int) -> np.ndarray:
+    """Group frames by step, filling up the last: (windows, frames, ...) → (windows, steps, frames, ...)."""
+    missing = [(0, 0), (0, -values.shape[1] % per_step), *[(0, 0)] * (values.ndim - 2)]
+    steps = -(-values.shape[1] // per_step)
+    return np.pad(values, missing).reshape(len(values), steps, per_step, *values.shape[2:])
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """Equal numbers for equal items: (windows, items, ...) → (windows, items) int64."""
+    seen: dict[bytes, int] = {}
+    count, size = values.shape[0] * values.shape[1], int(np.prod(values.shape[2:]))
+    flat = np.ascontiguousarray(values).reshape(count, size)
+    numbers = [seen.setdefault(blake2b(item, digest_size=16).digest(), len(seen)) for item in flat]
+    return np.array(numbers, dtype=np.int64).reshape(values.shape[:2])
+
+
+def _surroundings(frames: np.ndarray, per_step: int, reach: int) -> np.ndarray:
+    """Equal numbers for steps with equal frames as far as `reach`: (windows, frames) → (windows, steps)."""
+    filled = np.pad(frames, ((0, 0), (0, -frames.shape[1] % per_step)), constant_values=_FILLED)
+    padded = np.pad(filled, ((0, 0), (reach, reach)), constant_values=_BEYOND)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, per_step + 2 * reach, axis=1)
+    return _numbered(seen[:, ::per_step])
