@@ -28,7 +28,7 @@ class _Branch(nn.Module):
 
     def embed(self, strip: Strip) -> Tensor:
         """(places, embedding) of a strip."""
-        return self.encoder.high(strip.low, strip.inside)[0]
+        return self.encoder.high(strip.low, strip.inside).flatten(0, 1)
 
     def adapting_blocks(self) -> list[nn.Parameter]:
         return [*self.encoder.block2.parameters(), *self.encoder.block3.parameters()]
@@ -86,7 +86,7 @@ def support_means(network: FewShotNetwork, windows: LowWindows) -> tuple[Tensor,
     sums = [torch.zeros(network.embedding, device=windows.rows.device) for _ in range(2)]
     counts = [0.0, 0.0]
     with torch.no_grad():
-        values = network.encoder.high(windows.whole.low, windows.whole.inside)[0]
+        values = network.encoder.high(windows.whole.low, windows.whole.inside).flatten(0, 1)
         for embedding, labels in windows.whole.windows(values):
             for value in (0, 1):
                 weight = step_counts(labels == value, network.frames_per_step)

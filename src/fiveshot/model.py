@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fiveshot.config import Network
 from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
+from fiveshot.stretches import Stretches
 
 CONTEXT_FRAMES = 32  # more than the encoder sees to either side of a step; a multiple of every step length
 _POOLS = {4: ((2, 2), (2, 2)), 2: ((2, 2), (1, 2)), 1: ((1, 2), (1, 2))}
@@ -117,18 +118,18 @@ class Encoder(nn.Module):
     def low(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up.
 
-        `inside`, (steps,), is 0 at steps that stand for what is beyond a window.
+        `inside`, (batch, steps), is 0 at steps that stand for what is beyond a window.
         """
         missing = -x.shape[2] % self.frames_per_step
         x = self.block0(functional.pad(x, (0, 0, 0, missing)))
         if inside is not None:
-            x = x * inside.repeat_interleave(x.shape[2] // len(inside))[:, None]
+            x = x * inside.repeat_interleave(x.shape[2] // inside.shape[1], dim=1)[:, None, :, None]
         return self.block1(x)
 
     def high(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(batch, channels, steps, mels / 4) → (batch, steps, embedding).
 
-        `inside`, (steps, 1), is 0 at steps that stand for what is beyond a window, as in a `Strip`.
+        `inside`, (batch, 1, steps, 1), is 0 at steps that stand for what is beyond a window.
         """
         x = self.block2(x)
         x = self.block3(x if inside is None else x * inside)
@@ -269,16 +270,21 @@ def masked_mean(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
     """
     per_step = encoder.frames_per_step
     reach = HIGH_REACH + -(-LOW_REACH_FRAMES // per_step)
-    counts = functional.pad(step_counts(mask, per_step), (reach, 0))
-    # Zeros stand in front of each stretch; those in front of the next one end it.
-    ahead = functional.max_pool1d(functional.pad(counts, (0, reach))[:, None], reach + 1, stride=1)[:, 0]
-    window, step = (ahead > 0).nonzero(as_tuple=True)
+    counts = step_counts(mask, per_step)
+    # Zeros stand in front of each stretch; those in front of the next one, or the end of a row, end it.
+    laid = Stretches((counts > 0).cpu().numpy(), reach, 0)
+    window, step, position = (
+        torch.from_numpy(index).to(features.device)[torch.from_numpy(laid.step >= 0)]
+        for index in (laid.window, laid.step, laid.position)
+    )
     missing = -features.shape[2] % per_step
-    steps = functional.pad(features, (0, 0, reach * per_step, missing)).unflatten(2, (-1, per_step))
-    taken = functional.pad(steps[window, :, step], (0, 0, 0, 0, 0, 0, 0, reach))
-    embedding = encoder(taken.transpose(0, 1).flatten(1, 2)[None])[0, : len(window)].float()
-    weight = torch.zeros(len(features), len(window), device=features.device)
-    weight[window, torch.arange(len(window), device=features.device)] = counts[window, step]
+    steps = functional.pad(features, (0, 0, 0, missing)).unflatten(2, (-1, per_step))
+    rows = steps.new_zeros(laid.rows * laid.length, steps.shape[1], *steps.shape[3:])
+    rows[position] = steps[window, :, step]
+    rows = rows.unflatten(0, (laid.rows, laid.length)).transpose(1, 2).flatten(2, 3)
+    embedding = encoder(rows).flatten(0, 1).float()
+    weight = torch.zeros(len(features), len(embedding), device=features.device)
+    weight[window, position] = counts[window, step]
     return weight @ embedding / counts.sum(1, keepdim=True).clamp(min=1)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fiveshot.compute import Backend
 from fiveshot.model import HIGH_REACH, LOW_REACH_FRAMES, FewShotNetwork, step_counts
+from fiveshot.stretches import Stretches
 
 BATCH = 16  # windows that pass the frozen blocks at once
 _BEYOND, _FILLED = -1, -2  # instead of a frame's number: outside of the window, filling up its last step
@@ -28,12 +29,12 @@ _BEYOND, _FILLED = -1, -2  # instead of a frame's number: outside of the window,
 
 @dataclass(frozen=True)
 class Strip:
-    """The different stretches of some windows behind each other, as blocks 3 and 4 take them.
+    """The different stretches of some windows in few rows, as blocks 3 and 4 take them.
 
     Attributes:
-        low: (1, channels, places, mels / 4), each stretch with the steps that its embeddings depend on.
-        inside: (places, 1), 0 where a place lies beyond its window, 1 elsewhere.
-        place: (windows, steps), where in the strip the embedding of each step is.
+        low: (rows, channels, length, mels / 4), each stretch with the steps that its embeddings depend on.
+        inside: (rows, 1, length, 1), 0 where a place lies beyond its window, 1 elsewhere.
+        place: (windows, steps), where among all places, rows × length, the embedding of each step is.
         labels: (windows, frames), see `LowWindows`.
     """
 
@@ -102,37 +103,14 @@ class LowWindows:
         _, first, same = np.unique(kind.flat[wanted], return_index=True, return_inverse=True)
         taken = np.zeros(kind.shape, dtype=bool)
         taken.flat[wanted[first]] = True
-        stretches = Stretches(taken, HIGH_REACH)
+        stretches = Stretches(taken, HIGH_REACH, HIGH_REACH)
         place = np.zeros(kind.shape, dtype=np.int64)
         place.flat[wanted] = stretches.place.flat[wanted[first]][same.ravel()]
-        rows = torch.from_numpy(stretches.cut(self.row[chosen])).to(device)
-        low = self.rows.index_select(0, rows).float()[None].permute(0, 3, 1, 2)
+        rows = torch.from_numpy(stretches.lay(self.row[chosen])).to(device)
+        low = self.rows.index_select(0, rows.flatten()).unflatten(0, rows.shape).float()
+        inside = torch.from_numpy(stretches.inside)[:, None, :, None].to(device)
         labels = self.labels[torch.from_numpy(chosen)].to(device)
-        inside = torch.from_numpy(stretches.inside)[:, None].to(device)
-        return Strip(low, inside, torch.from_numpy(place).to(device), labels)
-
-
-class Stretches:
-    """The steps that are taken out of some windows, with so many on both sides of each as it depends on.
-
-    Attributes:
-        inside: (places,) float32, 0 for what lies beyond a window, 1 elsewhere.
-        place: (windows, steps), where each taken step comes to lie.
-    """
-
-    def __init__(self, taken: np.ndarray, reach: int) -> None:
-        """`taken`: (windows, steps) bool."""
-        self.edge = ((0, 0), (reach, reach))
-        around = np.pad(taken, self.edge).astype(np.uint8)
-        self.needed = maximum_filter1d(around, 2 * reach + 1, axis=1, mode="constant") > 0
-        self.needed[:1, :1] = True  # a strip of nothing has one place
-        self.inside = self.cut(np.ones(taken.shape, dtype=np.float32))
-        order = np.cumsum(self.needed).reshape(self.needed.shape) - 1
-        self.place = order[:, reach : order.shape[1] - reach]
-
-    def cut(self, values: np.ndarray) -> np.ndarray:
-        """What belongs to the places, zero beyond the windows: (windows, steps, ...) → (places, ...)."""
-        return np.pad(values, [*self.edge, *[(0, 0)] * (values.ndim - 2)])[self.needed]
+        return Strip(low.permute(0, 3, 1, 2), inside, torch.from_numpy(place).to(device), labels)
 
 
 @torch.no_grad()
@@ -167,13 +145,14 @@ def pass_frozen(
         mine = np.flatnonzero((window >= i) & (window < i + BATCH))
         taken = np.zeros((min(BATCH, len(features) - i), own.shape[1]), dtype=bool)
         taken[window[mine] - i, step[mine]] = True
-        stretches = Stretches(taken, -(-LOW_REACH_FRAMES // per_step))
-        cut = stretches.cut(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
-        values = torch.from_numpy(cut).flatten(0, 1).transpose(0, 1)[None].to(backend.device)
+        reach = -(-LOW_REACH_FRAMES // per_step)
+        stretches = Stretches(taken, reach, reach)
+        laid = stretches.lay(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
+        values = torch.from_numpy(laid).flatten(1, 2).transpose(1, 2).to(backend.device)
         with backend.autocast():
             low = network.encoder.low(values, torch.from_numpy(stretches.inside).to(backend.device))
         at = torch.from_numpy(stretches.place[window[mine] - i, step[mine]])
-        rows[torch.from_numpy(1 + mine)] = low[0].permute(1, 2, 0)[at].to(rows.dtype)
+        rows[torch.from_numpy(1 + mine)] = low.permute(0, 2, 3, 1).flatten(0, 1)[at].to(rows.dtype)
     kind = np.where(asked, _surroundings(frames, per_step, LOW_REACH_FRAMES + HIGH_REACH * per_step), -1)
     return LowWindows(rows, row, kind, torch.from_numpy(labels))
 
