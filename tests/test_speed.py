@@ -7,8 +7,17 @@ import pytest
 from small import small_config
 
 from bench import speed
+from bench.speed import speed_parts, speed_whole
 
 SAME = 1e-4
+TINY = {
+    "HOURS": 2,
+    "LONG_MINUTES": 1,
+    "LONG_RATE": 22050,
+    "FILES": 2,
+    "FILE_MINUTES": 0.5,
+    "FILE_RATE": 22050,
+}
 
 
 @pytest.fixture
@@ -21,8 +30,11 @@ def quick(monkeypatch):
         return time.perf_counter() - began
 
     monkeypatch.setattr(speed.Bench, "seconds", once)
-    monkeypatch.setattr(speed, "MINUTE_S", 25.0)
-    monkeypatch.setattr(speed, "CLASSES", 3)
+    for module in (speed_parts, speed_whole):
+        monkeypatch.setattr(module, "MINUTE_S", 25.0)
+        monkeypatch.setattr(module, "CLASSES", 3)
+    for name, value in TINY.items():
+        monkeypatch.setattr(speed_whole, name, value)
 
 
 @pytest.mark.parametrize("name", [name for name in speed.ROWS if name != "metric"])

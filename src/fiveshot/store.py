@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +42,21 @@ def stored_fingerprint(path: Path) -> str | None:
         return None
 
 
+Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
+
+
 def write_features(path: Path, recording: Recording, settings: Features, mark: str) -> None:
     """Extract one recording, block by block, into a file that appears when it is whole."""
+    blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
+    write_blocks(path, recording, settings, mark, blocks)
+
+
+def write_blocks(path: Path, recording: Recording, settings: Features, mark: str, blocks: Blocks) -> None:
+    """Write ready features into a file that appears when it is whole."""
     with whole_file(path) as part, h5py.File(part, "w") as file:
         n_frames = 0
         sums = {kind: np.zeros(3) for kind in settings.channels}
-        for block in feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings):
+        for block in blocks:
             n_frames += len(next(iter(block.values())))
             for kind, values in block.items():
                 _append(file, kind, values, n_frames)

@@ -93,7 +93,7 @@ def losses(
     return sed_loss, frame_cross_entropy(te_vad, wanted, per_step), right
 
 
-def _loader(
+def window_loader(
     data: TrainingData,
     windows: WindowSet,
     pairs: list,
@@ -102,6 +102,7 @@ def _loader(
     backend: Backend,
     augment: bool,
 ) -> DataLoader:
+    """Batches of these (window, target class) pairs; on a CPU of few cores in this process."""
     dataset = WindowDataset(data.files, windows, pairs, data.statistics, config, seed, augment)
     # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
     automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
@@ -123,7 +124,7 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
     seed = seed_of(config.seed, "epoch", state.epoch)
     torch.manual_seed(seed)
     pairs = epoch_draw(data.train, config.train.windows_per_class, np.random.default_rng(seed))
-    loader = _loader(data, data.train, pairs, [seed], config, backend, augment=True)
+    loader = window_loader(data, data.train, pairs, [seed], config, backend, augment=True)
     state.network.train()
     totals = np.zeros(3)
     for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
@@ -148,7 +149,7 @@ def validate(state: State, data: TrainingData, config: Config, backend: Backend)
     """Frame accuracy of both branches on the held-out windows, the same draw in every epoch."""
     rng = np.random.default_rng(seed_of(config.seed, "validation"))
     pairs = epoch_draw(data.valid, config.train.validation_windows_per_class, rng)
-    loader = _loader(data, data.valid, pairs, [config.seed, 2], config, backend, augment=False)
+    loader = window_loader(data, data.valid, pairs, [config.seed, 2], config, backend, augment=False)
     state.network.eval()
     counts: dict[str, np.ndarray] = {}
     for batch in _batches(loader, backend, "validation"):

@@ -1,0 +1,109 @@
+"""What the measurements share: a configuration and a device, generated features, and clocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fiveshot.adaptation import Task
+from fiveshot.checkpoint import build_network
+from fiveshot.compute import Backend
+from fiveshot.config import Config
+from fiveshot.model import FewShotNetwork
+from fiveshot.query import Recorded
+from fiveshot.support import Support
+
+CLASSES = (
+    22  # 528 training windows of 24 each, a quarter in a step: as many as the published code was timed with
+)
+MINUTE_S = 60.0
+SHOTS_S = (0.74, 0.71, 0.72, 0.73, 0.65)  # of unequal length and at unequal distances, as in the field
+GAPS_S = (0.7, 2.5, 4.2, 2.3, 3.3)
+
+
+class Noise:
+    """Standardised features of noise, in place of a feature file: noise has the cost of any other sound."""
+
+    def __init__(self, n_frames: int, config: Config) -> None:
+        shape = (len(config.features.channels), n_frames, config.features.mels)
+        self.values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        self.n_frames = n_frames
+
+    def frames(self, first: int, end: int) -> np.ndarray:
+        return self.values[:, first:end]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every row needs."""
+
+    config: Config
+    backend: Backend
+
+    @property
+    def frame_rate(self) -> float:
+        return self.config.features.frame_rate
+
+    def network(self) -> FewShotNetwork:
+        torch.manual_seed(0)
+        return build_network(self.config, CLASSES).to(self.backend.device).eval()
+
+    def recorded(self, seconds: float) -> Recorded:
+        file = Noise(int(seconds * self.frame_rate), self.config)
+        return Recorded(file, np.zeros(len(file.values)), np.ones(len(file.values)))
+
+    def task(self, seconds: float) -> Task:
+        """A recording that begins with five shots and the gaps between them."""
+        recorded = self.recorded(seconds)
+        borders = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
+        frames = np.append(0, borders * self.frame_rate).astype(np.int64)
+        gaps, shots = (np.stack([frames[i:-1:2], frames[i + 1 :: 2]], axis=1) for i in (0, 1))
+        support = Support(shots, gaps, int(shots[-1, 1]))
+        return Task(recorded, support, recorded.frames(0, int(shots[-1, 1])), False, 0)
+
+    def done(self) -> None:
+        """Wait for the device, so that a clock may be read."""
+        if self.backend.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def once(self, work: Callable[[], object]) -> float:
+        """Seconds that one call takes."""
+        self.done()
+        began = time.perf_counter()
+        work()
+        self.done()
+        return time.perf_counter() - began
+
+    def seconds(self, work: Callable[[], object], least: int = 3, least_s: float = 2.0) -> float:
+        """Median duration of `work`, after one call that warms up."""
+        work()
+        times: list[float] = []
+        while len(times) < least or sum(times) < least_s:
+            times.append(self.once(work))
+        return float(np.median(times))
+
+    def compared(self, plain: Callable[[], object], quick: Callable[[], object]) -> dict[str, float]:
+        """Both ways in turn, so that neighbours on the machine slow both: seconds of each, and the ratio."""
+        rounds = [(self.seconds(plain, 1, 0.5), self.seconds(quick, 1, 0.5)) for _ in range(3)]
+        before, after = np.median(rounds, axis=0)
+        return {"plain_s": before, "s": after, "times_faster": before / after}
+
+
+class Parts:
+    """A clock that is read between the parts of a piece of work."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.spent = bench, {}
+        bench.done()
+        self.last = time.perf_counter()
+
+    def end(self, name: str) -> None:
+        """What went by since the last call belongs to `name`."""
+        self.bench.done()
+        now = time.perf_counter()
+        self.spent[name] = self.spent.get(name, 0.0) + now - self.last
+        self.last = now

@@ -1,0 +1,341 @@
+"""Rows of bench/speed.py on generated features: each part of training, fine-tuning, judging and scoring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from speed_common import CLASSES, MINUTE_S, Bench, Parts
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fiveshot.adaptation import fit_sed, fit_te_vad
+from fiveshot.likeness import likeness
+from fiveshot.losses import frame_cross_entropy, target_labels
+from fiveshot.metric import Reference, evaluate
+from fiveshot.model import FewShotNetwork, detect_target, mean_embedding, to_frames
+from fiveshot.query import aligned_starts, embeddings, probabilities
+from fiveshot.strips import LowWindows, pass_frozen
+from fiveshot.support import support_windows
+from fiveshot.training import enrolment_vector, losses
+from fiveshot.windows import stitch
+
+Batch = dict[str, Tensor]
+
+
+def _batch(bench: Bench, count: int) -> Batch:
+    """A training batch; in each enrolment four calls, an eighth of its frames in all."""
+    config, device = bench.config, bench.backend.device
+    frames, shape = config.windows.frames, (len(config.features.channels), config.features.mels)
+    enrolled = min(config.train.enrolment_frames, frames)
+    mask = torch.zeros(count, enrolled, dtype=torch.bool)
+    for start in torch.linspace(0.2, 0.7, 4):
+        first = int(start * enrolled)
+        mask[:, first : first + max(1, enrolled // 32)] = True
+    generator = torch.Generator().manual_seed(0)
+    enrolment = torch.randn(count, shape[0], enrolled, shape[1], generator=generator)
+    batch = {
+        "features": torch.randn(count, shape[0], frames, shape[1], generator=generator),
+        "labels": torch.randint(0, CLASSES + 1, (count, frames), generator=generator),
+        "target": torch.randint(1, CLASSES + 1, (count,), generator=generator),
+        "enrolment": enrolment * mask[:, None, :, None],
+        "enrolment_mask": mask,
+    }
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+def training_step(bench: Bench) -> dict[str, float]:
+    """One step of the multitask training, both branches, with the configured batch."""
+    network, count = bench.network().train(), bench.config.train.batch
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    batch = _batch(bench, count)
+    taken = bench.seconds(lambda: _step(bench, network, optimizer, batch))
+    return {"s": taken, "windows_per_s": count / taken}
+
+
+def _step(bench: Bench, network: FewShotNetwork, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    with bench.backend.autocast():
+        sed, te_vad, _ = losses(network, batch)
+    optimizer.zero_grad(set_to_none=True)
+    (sed + te_vad).backward()
+    optimizer.step()
+
+
+def training_parts(bench: Bench) -> dict[str, float]:
+    """The same step, part by part."""
+    network, batch = bench.network().train(), _batch(bench, bench.config.train.batch)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    _step(bench, network, optimizer, batch)
+    clock = Parts(bench)
+    with bench.backend.autocast():
+        embedding = network.encoder(batch["features"])
+        clock.end("windows_forward_s")
+        losses_of = [frame_cross_entropy(network.sed(embedding), batch["labels"], network.frames_per_step)]
+        if network.te_vad is not None:
+            target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
+            clock.end("enrolment_forward_s")
+            frames = batch["labels"].shape[1]
+            logits = detect_target(network.te_vad, embedding, target, frames, network.frames_per_step)
+            wanted = target_labels(batch["labels"], batch["target"])
+            losses_of.append(frame_cross_entropy(logits, wanted, network.frames_per_step))
+    clock.end("heads_forward_s")
+    sum(losses_of).backward()
+    clock.end("backward_s")
+    optimizer.step()
+    clock.end("optimizer_s")
+    return {"s": sum(clock.spent.values())} | clock.spent
+
+
+def training_plain(bench: Bench) -> dict[str, float]:
+    """Forward and backward of eight windows as published (whole enrolments, heads on frames), and as here."""
+    network, batch = bench.network().train(), _batch(bench, 8)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the two ways would draw differently
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+    kept = {key: value.clone() for key, value in network.state_dict().items()}
+    found = {}
+
+    def run(name: str, both: Callable[[FewShotNetwork, Batch], Tensor]) -> None:
+        network.load_state_dict(kept)
+        network.zero_grad(set_to_none=True)
+        with bench.backend.autocast():
+            loss = both(network, batch)
+        loss.backward()
+        found[name] = network.encoder.block1.conv.weight.grad.clone()
+
+    row = bench.compared(
+        lambda: run("plain", _published_losses), lambda: run("here", lambda n, b: sum(losses(n, b)[:2]))
+    )
+    return row | {"difference": _difference(found["plain"], found["here"])}
+
+
+def _published_losses(network: FewShotNetwork, batch: Batch) -> Tensor:
+    labels, per_step = batch["labels"], network.frames_per_step
+    frames = labels.shape[1]
+    embedding = to_frames(_published_encoder(network, batch["features"], True), per_step, frames)
+    loss = frame_cross_entropy(network.sed(embedding), labels, 1)
+    if network.te_vad is None:
+        return loss
+    enrolled = _published_encoder(network, batch["enrolment"], False)
+    target = mean_embedding(enrolled, batch["enrolment_mask"], per_step)
+    joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
+    head = network.te_vad
+    inner = head.transformer(joined) if hasattr(head, "transformer") else head.lstm(joined)[0]
+    return loss + frame_cross_entropy(head.out(inner), target_labels(labels, batch["target"]), 1)
+
+
+def _published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Tensor:
+    encoder = network.encoder
+    x = functional.pad(x, (0, 0, 0, -x.shape[2] % network.frames_per_step))
+    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3):
+        norm, conv = block.norm, block.conv
+        x = functional.conv2d(x, conv.weight.contiguous(), conv.bias, conv.stride, conv.padding).contiguous()
+        x = functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, eps=norm.eps
+        )
+        x = functional.relu(x)
+        x = functional.max_pool2d(x, block.pool) if block.pool else x
+    return x.permute(0, 2, 1, 3).flatten(2)
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """Largest difference, as a part of the largest value."""
+    return float((a - b).abs().max() / a.abs().max())
+
+
+def choices(bench: Bench) -> dict[str, float]:
+    """Encoder, forward and backward, eight windows: other precisions and formats against the one in use."""
+    batch, device = _batch(bench, 8)["features"], bench.backend.device
+
+    def run(encoder: Callable[[Tensor], Tensor], precision: torch.dtype | None) -> None:
+        with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+            loss = encoder(batch).float().square().mean()
+        loss.backward()
+
+    usual = bench.network().train().encoder
+    other = bench.network().train().encoder.to(memory_format=torch.contiguous_format)
+    narrow = None if bench.backend.bfloat16 else torch.bfloat16
+    in_use = torch.bfloat16 if bench.backend.bfloat16 else None
+    row = {"s": bench.seconds(lambda: run(usual, in_use), 3, 0.5)}
+    row["contiguous_s"] = bench.seconds(lambda: run(other, in_use), 3, 0.5)
+    row["float32_s" if bench.backend.bfloat16 else "bfloat16_s"] = bench.seconds(
+        lambda: run(usual, narrow), 1, 0.5
+    )
+    try:
+        compiled = torch.compile(usual)
+        began = time.perf_counter()
+        run(compiled, in_use)
+        row["compiling_s"] = time.perf_counter() - began
+        row["compiled_s"] = bench.seconds(lambda: run(compiled, in_use), 3, 0.5)
+    except Exception as error:  # no compiler on this machine: a fact to be shown, whatever torch calls it
+        print(f"torch.compile: {type(error).__name__}")
+    return row
+
+
+def sed_branch(bench: Bench) -> dict[str, float]:
+    """Fine-tuning and judging a recording of one minute, by parts."""
+    network, task, settings = bench.network(), bench.task(MINUTE_S), bench.config.finetune.sed
+    began = time.perf_counter()
+    training = training_windows(bench, network)
+    once = time.perf_counter() - began
+    work = lambda tick: fit_sed(network, task, training, bench.config, bench.backend, tick)  # noqa: E731
+    row = _ticked(bench, work)
+    ticks = row.pop("ticks")
+    late = ticks[settings.pseudo_from_step :]
+    row["step_s"] = float(np.median(ticks[1 : settings.pseudo_from_step]))
+    if len(late) > 1 and settings.pseudo_weight > 0:
+        row["step_with_pseudo_labels_s"] = float(np.median(late[1:]))
+    return row | {"training_windows_once_s": once}
+
+
+def training_windows(bench: Bench, network: FewShotNetwork) -> LowWindows:
+    """Windows of every class, with a class in four stretches of each, an eighth of its frames in all."""
+    settings = bench.config.finetune.sed
+    count, frames = settings.training_windows_per_class * CLASSES, settings.training_frames
+    frames = min(frames, bench.config.windows.frames)
+    shape = (count, len(bench.config.features.channels), frames, bench.config.features.mels)
+    labels = np.zeros((count, frames), dtype=np.int64)
+    for start in np.linspace(0.06, 0.8, 4):
+        first = int(start * frames)
+        labels[:, first : first + max(1, frames // 32)] = 1 + np.arange(count)[:, None] % CLASSES
+    features = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    return pass_frozen(network, features, labels, bench.backend, labels > 0, half=True)
+
+
+def te_vad_branch(bench: Bench) -> dict[str, float]:
+    """Fine-tuning and judging a recording of one minute, by parts."""
+    network, task = bench.network(), bench.task(MINUTE_S)
+    row = _ticked(bench, lambda tick: fit_te_vad(network, task, bench.config, bench.backend, tick))
+    ticks = row.pop("ticks")
+    return row | {"step_s": float(np.median(ticks[1:]))}
+
+
+def _ticked(bench: Bench, work: Callable[[Callable[[int], None]], object]) -> dict:
+    times: list[float] = []
+
+    def tick(_: int) -> None:
+        bench.done()
+        times.append(time.perf_counter())
+
+    began = time.perf_counter()
+    total = bench.once(lambda: work(tick))
+    ticks = np.diff([began, *times])
+    return {
+        "s": total,
+        "first_step_s": float(ticks[0]),
+        "judging_s": began + total - times[-1],
+        "ticks": ticks,
+    }
+
+
+def strips(bench: Bench) -> dict[str, float]:
+    """Forward and backward through a step's support: whole windows, or strips kept from block 2."""
+    network, task, config = bench.network(), bench.task(MINUTE_S), bench.config
+    settings = config.finetune.support
+    count = min(settings.windows, config.finetune.sed.windows_per_step)
+    rng = np.random.default_rng(0)
+    windows, labels = support_windows(
+        task.features, task.support, settings, config.windows.frames, count, rng
+    )
+    low = pass_frozen(network, windows, labels, bench.backend)
+    tensor = torch.from_numpy(windows).to(bench.backend.device)
+    results = {}
+    for block in (network.encoder.block0, network.encoder.block1):
+        block.requires_grad_(False)
+
+    def run(name: str, embed: Callable[[], Tensor]) -> None:
+        network.zero_grad(set_to_none=True)
+        with bench.backend.autocast():
+            loss = embed().float().square().mean()
+        loss.backward()
+        results[name] = network.encoder.block3.conv.weight.grad.detach().clone()
+
+    def on_strip() -> Tensor:
+        return low.whole.spread(network.encoder.high(low.whole.low, low.whole.inside).flatten(0, 1))
+
+    row = bench.compared(
+        lambda: run("plain", lambda: network.encoder(tensor)), lambda: run("strips", on_strip)
+    )
+    share = len(low.whole.low) * low.whole.low.shape[2] / low.whole.place.numel()
+    return row | {"difference": _difference(results["plain"], results["strips"]), "share_of_steps": share}
+
+
+def heads_on_steps(bench: Bench) -> dict[str, float]:
+    """The TE-VAD head on equal copies of each step, as published, or on steps."""
+    network, frames = bench.network(), bench.config.windows.frames
+    per_step, device = bench.config.network.frames_per_step, bench.backend.device
+    if network.te_vad is None:
+        return {}
+    embedding = torch.randn(8, -(-frames // per_step), network.embedding, device=device)
+    target = torch.randn(8, network.embedding, device=device)
+    found = {}
+
+    @torch.inference_mode()
+    def run(name: str, values: Tensor, repeats: int) -> None:
+        with bench.backend.autocast():
+            logits = detect_target(network.te_vad, values, target, frames, repeats)
+        found[name] = to_frames(logits, repeats, frames).float()
+
+    copies = to_frames(embedding, per_step, frames)
+    row = bench.compared(lambda: run("plain", copies, 1), lambda: run("steps", embedding, per_step))
+    return row | {"difference": float((found["plain"] - found["steps"]).abs().max())}
+
+
+def query_pass(bench: Bench) -> dict[str, float]:
+    """A recording of two minutes: every overlapping window through the encoder, or the recording once."""
+    network, windows = bench.network(), bench.config.windows
+    per_step, device = network.frames_per_step, bench.backend.device
+    recorded = bench.recorded(2 * MINUTE_S)
+    starts = aligned_starts(recorded.n_frames, windows, per_step)
+    weight = torch.randn(network.embedding, device=device) / network.embedding**0.5
+    found = {}
+
+    def encode(values: Tensor) -> Tensor:
+        with bench.backend.autocast():
+            return network.encoder(values)
+
+    def judge(embedding: Tensor) -> Tensor:
+        return (embedding.float() @ weight).sigmoid()
+
+    @torch.inference_mode()
+    def window_by_window() -> None:
+        rows = []
+        for i in range(0, len(starts), 16):
+            cut = [recorded.frames(int(s), int(s) + windows.frames) for s in starts[i : i + 16]]
+            steps = judge(encode(torch.from_numpy(np.stack(cut)).to(device)))
+            rows.append(to_frames(steps, per_step, windows.frames).cpu().numpy())
+        count = max(recorded.n_frames, windows.frames)
+        found["plain"] = stitch(np.concatenate(rows), starts, count, windows.hop_frames)
+
+    def once() -> None:
+        found["once"] = probabilities(recorded, windows, per_step, device, encode, judge)
+
+    row = bench.compared(window_by_window, once)
+    return row | {"difference": float(np.abs(found["plain"] - found["once"]).max())}
+
+
+def whole_events(bench: Bench) -> dict[str, float]:
+    """Likeness of a recording of ten minutes to its shots."""
+    task = bench.task(10 * MINUTE_S)
+    return {"s": bench.seconds(lambda: likeness(task.recorded, task.support), least=1)}
+
+
+def long_recording(bench: Bench) -> dict[str, float]:
+    """Embeddings of half an hour."""
+    network, recorded = bench.network(), bench.recorded(30 * MINUTE_S)
+    per_step, device = network.frames_per_step, bench.backend.device
+    work = lambda: embeddings(recorded, bench.config.windows, per_step, device, network.encoder)  # noqa: E731
+    return {"s": bench.once(work)}
+
+
+def metric(bench: Bench) -> dict[str, float]:
+    """10,000 predictions against 10,000 references in one recording."""
+    rng = np.random.default_rng(0)
+    onsets = np.sort(rng.uniform(10, 36_000, 10_000))
+    reference = Reference("a.wav", "A", onsets, onsets + 1, np.full(len(onsets), "POS", dtype=object))
+    predicted = np.stack([onsets, onsets + 1], axis=1) + rng.normal(0, 0.3, (len(onsets), 1))
+    return {"s": bench.seconds(lambda: evaluate([reference], {"a.wav": predicted}, resamples=0), least=1)}

@@ -1,0 +1,143 @@
+"""Rows of bench/speed.py that need files: the feature stage, training on a large corpus, a long recording."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from speed_common import CLASSES, GAPS_S, MINUTE_S, SHOTS_S, Bench, Parts
+from speed_parts import training_windows
+
+from fiveshot.annotations import EventTable
+from fiveshot.checkpoint import CheckpointInfo
+from fiveshot.config import Config, trained_settings
+from fiveshot.corpus import Corpus, Recording, class_label
+from fiveshot.extraction import extract
+from fiveshot.finetuning import Trained, finetune_recording
+from fiveshot.postprocess import BRANCHES, detect
+from fiveshot.sampling import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
+from fiveshot.store import FeatureFile, normalisation, open_features, write_blocks, write_features
+from fiveshot.training import TrainingData, new_state, train_epoch, window_loader
+
+HOURS = 21  # of the stand-in training corpus, one file each: as long as that of DCASE
+LONG_MINUTES = 120
+LONG_RATE = 48_000
+FILES, FILE_MINUTES, FILE_RATE = 16, 4, 44_100  # of the feature stage
+BLOCK_S = 30
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fiveshot-bench-") as name:
+        yield Path(name)
+
+
+def _recording(folder: Path, split: str, name: str, duration_s: float, events: EventTable) -> Recording:
+    csv = folder / f"{name}.csv"
+    csv.write_text("Audiofilename,Starttime,Endtime,Q\n", encoding="utf-8")
+    audio = folder / f"{name}.wav"
+    return Recording(split, name, name, f"{name}/{name}", audio, csv, 0, 1, duration_s, events, audio.name)
+
+
+def _events(onsets: np.ndarray, offsets: np.ndarray, kind: str) -> EventTable:
+    count = len(onsets)
+    names, values = np.full(count, kind, dtype=object), np.full(count, "POS", dtype=object)
+    return EventTable(np.asarray(onsets), np.asarray(offsets), names, values, "noise.wav")
+
+
+def _write_noise(path: Path, minutes: float, rate: int) -> None:
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(str(path), "w", rate, 1, "PCM_16") as file:
+        for _ in range(math.ceil(minutes * 60 / BLOCK_S)):
+            file.write(0.1 * rng.standard_normal(BLOCK_S * rate, dtype=np.float32))
+
+
+def features(bench: Bench) -> dict[str, float]:
+    """The feature stage on a corpus of about an hour: reading, resampling, features, writing, all cores."""
+    nothing = _events(np.zeros(0), np.zeros(0), "c")
+    with _folder() as folder:
+        made = [_recording(folder, "train", f"n{i}", FILE_MINUTES * 60, nothing) for i in range(FILES)]
+        for one in made:
+            _write_noise(one.audio, FILE_MINUTES, FILE_RATE)
+        corpus = Corpus(tuple(made), (), ())
+        taken = bench.once(lambda: extract(corpus, folder / "features", bench.config, strict=True))
+        size = sum(path.stat().st_size for path in (folder / "features").rglob("*.h5"))
+    seconds = FILES * FILE_MINUTES * 60
+    return {"s": taken, "times_real_time": seconds / taken, "disk_mb_per_minute": size / 1e6 / (seconds / 60)}
+
+
+def training_corpus(bench: Bench) -> dict[str, float]:
+    """Three training steps on stored features of 21 hours, and how fast windows are loaded beside that."""
+    config, backend = bench.config, bench.backend
+    per_class = math.ceil(3 * config.train.batch / CLASSES)
+    short = config.train.model_copy(update={"windows_per_class": per_class})
+    config = config.model_copy(update={"train": short})
+    with _folder() as folder:
+        clock = Parts(bench)
+        files = [_stored_hour(folder, number, config) for number in range(HOURS)]
+        clock.end("writing_features_s")
+        classes = sorted({class_label(f"h{number}", "c") for number in range(HOURS)})
+        labelled = [
+            LabelledFile(file, label_frames(file, f"h{number}", classes, config.labels.widen_s))
+            for number, file in enumerate(files)
+        ]
+        train, valid = split_windows(list_windows(labelled, config), config)
+        data = TrainingData(labelled, train, valid, classes, normalisation(files))
+        clock.end("listing_windows_s")
+        pairs = epoch_draw(train, per_class, np.random.default_rng(0))
+        loader = window_loader(data, train, pairs, [0], config, backend, augment=True)
+        for _ in loader:
+            pass
+        clock.end("loading_s")
+        train_epoch(new_state(data, config, backend), data, config, backend)
+        clock.end("loading_and_training_s")
+    spent = clock.spent
+    return {
+        "s": spent["loading_and_training_s"],
+        "windows_per_s": len(pairs) / spent["loading_and_training_s"],
+        "windows_loaded_per_s": len(pairs) / spent["loading_s"],
+        "windows_in_all": len(train.windows) + len(valid.windows),
+        "listing_windows_s": spent["listing_windows_s"],
+    }
+
+
+def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
+    """An hour of features of noise with half a second of a class in every ten."""
+    name, settings = f"h{number}", config.features
+    onsets = np.arange(5.0, 60 * MINUTE_S - 5, 10)
+    recording = _recording(folder, "train", name, 60 * MINUTE_S, _events(onsets, onsets + 0.5, "c"))
+    rng = np.random.default_rng(number)
+    block = rng.standard_normal((int(MINUTE_S * settings.frame_rate), settings.mels), dtype=np.float32)
+    path = folder / f"{name}.h5"
+    blocks = (dict.fromkeys(settings.channels, np.roll(block, minute, axis=0)) for minute in range(60))
+    write_blocks(path, recording, settings, name, blocks)
+    return open_features(path, settings)
+
+
+def two_hours(bench: Bench) -> dict[str, float]:
+    """A recording of two hours at 48 kHz: features, fine-tuning of both branches, events; one process."""
+    config, network = bench.config, bench.network()
+    borders = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
+    with _folder() as folder:
+        events = _events(borders[0::2], borders[1::2], "Q")
+        recording = _recording(folder, "test", "long", LONG_MINUTES * 60.0, events)
+        _write_noise(recording.audio, LONG_MINUTES, LONG_RATE)
+        clock = Parts(bench)
+        path = folder / "long.h5"
+        write_features(path, recording, config.features, "long")
+        clock.end("features_s")
+        file = open_features(path, config.features)
+        mean, deviation = normalisation([file])
+        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), mean, deviation, 1, {})
+        trained = Trained(network, info, training_windows(bench, network), dict.fromkeys(BRANCHES, "bench"))
+        clock.end("training_windows_s")
+        found = finetune_recording(folder / "p.h5", recording, file, trained, config, bench.backend)
+        clock.end("finetuning_s")
+        detect(found, config.detect)
+        clock.end("events_s")
+    return {"s": sum(clock.spent.values())} | clock.spent
