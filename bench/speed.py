@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import speed_parts
 import speed_whole
-from speed_common import Bench
+from speed_common import Bench, peak_memory_mb
 
 from fiveshot.cli import said
 from fiveshot.compute import choose_backend
@@ -67,14 +67,7 @@ PUBLISHED = {
 def measure(name: str, config: Config) -> dict[str, float]:
     """One row, in this process."""
     values = ROWS[name](Bench(config, choose_backend(config.compute)))
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    for who, key in (
-        (resource.RUSAGE_SELF, "peak_memory_mb"),
-        (resource.RUSAGE_CHILDREN, "of_each_worker_mb"),
-    ):
-        peak = resource.getrusage(who).ru_maxrss / unit
-        if peak:
-            values[key] = peak
+    values["peak_memory_mb"] = peak_memory_mb(resource.RUSAGE_SELF)
     return values | against_published(name, values, config)
 
 

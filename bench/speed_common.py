@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,6 +93,11 @@ class Bench:
         rounds = [(self.seconds(plain, 1, 0.5), self.seconds(quick, 1, 0.5)) for _ in range(3)]
         before, after = np.median(rounds, axis=0)
         return {"plain_s": before, "s": after, "times_faster": before / after}
+
+
+def peak_memory_mb(who: int) -> float:
+    """The most memory that this process (or, of those it has waited for, the largest) has held, in MiB."""
+    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Parts:

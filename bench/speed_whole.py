@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from speed_common import CLASSES, GAPS_S, MINUTE_S, SHOTS_S, Bench, Parts
+from speed_common import CLASSES, GAPS_S, MINUTE_S, SHOTS_S, Bench, Parts, peak_memory_mb
 from speed_parts import training_windows
 
 from fiveshot.annotations import EventTable
@@ -68,7 +69,12 @@ def features(bench: Bench) -> dict[str, float]:
         taken = bench.once(lambda: extract(corpus, folder / "features", bench.config, strict=True))
         size = sum(path.stat().st_size for path in (folder / "features").rglob("*.h5"))
     seconds = FILES * FILE_MINUTES * 60
-    return {"s": taken, "times_real_time": seconds / taken, "disk_mb_per_minute": size / 1e6 / (seconds / 60)}
+    return {
+        "s": taken,
+        "times_real_time": seconds / taken,
+        "disk_mb_per_minute": size / 1e6 / (seconds / 60),
+        "largest_worker_mb": peak_memory_mb(resource.RUSAGE_CHILDREN),
+    }
 
 
 def training_corpus(bench: Bench) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from fiveshot import kernels
 from fiveshot.checkpoint import build_network
-from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
+from fiveshot.kernels import PooledConvolution, PooledNorm, SumInPieces, pieces
 from fiveshot.model import Block, masked_mean, mean_embedding
 
 CLOSE = 1e-9  # in double precision: the order of sums only
@@ -91,6 +91,26 @@ def test_the_hand_written_gradients_are_those_of_small_differences():
     assert torch.autograd.gradcheck(
         lambda v, s, b: PooledNorm.apply(v, s, b, 1e-5, (2, 2))[0], (data, scale, shift)
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_a_sum_in_pieces_is_the_sum_in_value_and_gradients(size):
+    torch.manual_seed(0)
+    tensors = [torch.randn(5, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
+    scale = torch.arange(1.0, 6.0, dtype=torch.float64)
+
+    def work(piece, a, b):
+        return (((a @ weight).tanh() * b).sum(1) * scale[piece]).sum()
+
+    def outcome(total):
+        gradients = torch.autograd.grad(3 * total, [*tensors, weight])
+        return [total.detach(), *gradients]
+
+    whole = outcome(work(slice(None), *tensors))
+    found = outcome(SumInPieces.apply(work, size, 2, *tensors, weight))
+    for one, wanted in zip(found, whole, strict=True):
+        assert (one - wanted).abs().max() < CLOSE
 
 
 @pytest.mark.parametrize("per_step", [4, 2, 1])

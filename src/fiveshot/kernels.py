@@ -1,13 +1,13 @@
-"""Two pieces of the encoder's first blocks with backward passes of their own, for training on a CPU.
+"""Pieces of the network with backward passes of their own, for training on a CPU.
 
-Written out of torch's own operations, these two fill most of the memory of a training step and move it
-several times; here each value is kept once or computed again. The values and gradients are those of the plain
+Written out of torch's own operations, these fill most of the memory of a training step and move it several
+times; here each value is kept once or computed again. The values and gradients are those of the plain
 operations but for the order of sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -105,10 +105,9 @@ class PooledNorm(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
         scale = (variance + eps).rsqrt()
-        pooled, index = _pool(x, pool)
-        normed = (pooled - mean[:, None, None]).mul_(scale[:, None, None])
-        found = (normed * weight[:, None, None]).add_(bias[:, None, None]).clamp_(min=0)
-        ctx.save_for_backward(x, index, normed, found, weight, mean, scale)
+        found = _normed(_pool(x, pool)[0], mean, scale).mul_(weight[:, None, None])
+        found.add_(bias[:, None, None]).clamp_(min=0)
+        ctx.save_for_backward(x, found, weight, mean, scale)
         ctx.pool = pool
         ctx.mark_non_differentiable(mean, variance)
         return found, mean, variance
@@ -117,8 +116,10 @@ class PooledNorm(Function):
     @_backward
     @once_differentiable
     def backward(ctx, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, index, normed, found, weight, mean, scale = ctx.saved_tensors
+        x, found, weight, mean, scale = ctx.saved_tensors
         gradient = _behind_relu(gradient, found)
+        pooled, index = _pool(x, ctx.pool)  # a quarter of x each: sooner done again than kept
+        normed = _normed(pooled, mean, scale)
         d_bias = gradient.sum((0, 2, 3))
         d_weight = (gradient * normed).sum((0, 2, 3))
         factor = weight * scale
@@ -129,3 +130,39 @@ class PooledNorm(Function):
         level = -factor * d_bias / count - slope * mean
         d_x.addcmul_(x, slope[:, None, None]).add_(level[:, None, None])
         return d_x, d_weight, d_bias, None, None
+
+
+def _normed(pooled: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return pooled.sub_(mean[:, None, None]).mul_(scale[:, None, None])
+
+
+class SumInPieces(Function):
+    """The sum of `work(piece, *inputs of the piece)` over pieces of a batch, in the memory of one piece.
+
+    Each piece is differentiated at once, so that nothing of it is kept but the gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, work: Callable[..., Tensor], size: int, count: int, *tensors: Tensor) -> Tensor:
+        """`tensors`: `count` of them are cut into pieces of `size`, the others are parameters of the work."""
+        inputs, parameters = tensors[:count], tensors[count:]
+        total = inputs[0].new_zeros(())
+        gradients = [torch.zeros_like(tensor) for tensor in tensors]
+        for first in range(0, len(inputs[0]), size):
+            piece = slice(first, first + size)
+            cut = [value[piece].detach().requires_grad_() for value in inputs]
+            with torch.enable_grad():
+                found = work(piece, *cut)
+            total += found.detach()
+            parts = torch.autograd.grad(found, [*cut, *parameters])
+            for gradient, part in zip(gradients[:count], parts, strict=False):
+                gradient[piece] = part
+            for gradient, part in zip(gradients[count:], parts[count:], strict=True):
+                gradient += part
+        ctx.gradients = gradients
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple:
+        return None, None, None, *(gradient * known for known in ctx.gradients)

@@ -199,8 +199,7 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
         return functional.dropout(x, rate, training) if training else x
     drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
     threshold = min(round(rate * 2**16), 2**16 - 1) - 2**15
-    kept = (drawn[: x.numel()] >= threshold).view(x.shape)
-    return x * kept.to(x.dtype).mul_(1 / (1 - rate))
+    return x * (drawn[: x.numel()] >= threshold).view(x.shape) * (1 / (1 - rate))
 
 
 class BiLstmHead(nn.Module):

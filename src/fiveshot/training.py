@@ -19,13 +19,16 @@ from fiveshot.checkpoint import CheckpointInfo, build_network, load_info, load_t
 from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, TrainedSettings, trained_settings
 from fiveshot.errors import FiveshotError
+from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
 from fiveshot.model import FewShotNetwork, detect_target, masked_mean
 from fiveshot.runs import Run, write_rows
 from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
 from fiveshot.store import normalisation
+from fiveshot.windows import IGNORED
 
 log = logging.getLogger("fiveshot")
+HEAD_WINDOWS = 16  # that pass the TE-VAD head at once when it trains on a CPU
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,37 @@ class State:
         return max((row["choice"] for row in self.rows), default=-1.0)
 
 
-def outputs(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-    """SED logits (batch, steps, C + 1) and TE-VAD logits (batch, steps, 2) or None."""
-    embedding = network.encoder(batch["features"])
-    sed = network.sed(embedding)
+def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """SED loss and TE-VAD loss (0 without that branch), each a mean over the frames with a label."""
+    embedding, labels = network.encoder(batch["features"]), batch["labels"]
+    sed = frame_cross_entropy(network.sed(embedding), labels, network.frames_per_step)
     if network.te_vad is None:
-        return sed, None
+        return sed, torch.zeros_like(sed)
     target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
-    return sed, detect_target(
-        network.te_vad, embedding, target, batch["labels"].shape[1], network.frames_per_step
-    )
+    wanted = target_labels(labels, batch["target"])
+    known = (wanted != IGNORED).sum().clamp(min=1)
+
+    def summed(piece: slice, embedding: Tensor, target: Tensor) -> Tensor:
+        logits = detect_target(network.te_vad, embedding, target, labels.shape[1], network.frames_per_step)
+        share = (wanted[piece] != IGNORED).sum() / known
+        return share * frame_cross_entropy(logits, wanted[piece], network.frames_per_step)
+
+    if embedding.device.type != "cpu" or not torch.is_grad_enabled():
+        return sed, summed(slice(None), embedding, target)
+    parameters = network.te_vad.parameters()
+    return sed, SumInPieces.apply(summed, HEAD_WINDOWS, 2, embedding.float(), target, *parameters)
+
+
+def rightly_labelled(network: FewShotNetwork, batch: dict[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """The frames that each branch labels rightly: (right, of how many)."""
+    labels, per_step = batch["labels"], network.frames_per_step
+    embedding = network.encoder(batch["features"])
+    right = {"sed": frame_accuracy(network.sed(embedding), labels, per_step)}
+    if network.te_vad is not None:
+        target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
+        logits = detect_target(network.te_vad, embedding, target, labels.shape[1], per_step)
+        right["te_vad"] = frame_accuracy(logits, target_labels(labels, batch["target"]), per_step)
+    return right
 
 
 def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tensor) -> Tensor:
@@ -76,21 +100,6 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     target = masked_mean(network.encoder, enrolment, enrolled)
     network.encoder.train(training)
     return target
-
-
-def losses(
-    network: FewShotNetwork, batch: dict[str, Tensor]
-) -> tuple[Tensor, Tensor, dict[str, tuple[int, int]]]:
-    """SED loss, TE-VAD loss, and the frames each branch labels rightly (right, of how many)."""
-    sed, te_vad = outputs(network, batch)
-    labels, per_step = batch["labels"], network.frames_per_step
-    right = {"sed": frame_accuracy(sed, labels, per_step)}
-    sed_loss = frame_cross_entropy(sed, labels, per_step)
-    if te_vad is None:
-        return sed_loss, torch.zeros_like(sed_loss), right
-    wanted = target_labels(labels, batch["target"])
-    right["te_vad"] = frame_accuracy(te_vad, wanted, per_step)
-    return sed_loss, frame_cross_entropy(te_vad, wanted, per_step), right
 
 
 def window_loader(
@@ -130,7 +139,7 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
     for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
         batch["features"] = mask(batch["features"], config.train)
         with backend.autocast():
-            sed, te_vad, _ = losses(state.network, batch)
+            sed, te_vad = losses(state.network, batch)
         loss = config.train.sed_weight * sed + config.train.te_vad_weight * te_vad
         if not torch.isfinite(loss):
             raise FiveshotError(
@@ -154,7 +163,7 @@ def validate(state: State, data: TrainingData, config: Config, backend: Backend)
     counts: dict[str, np.ndarray] = {}
     for batch in _batches(loader, backend, "validation"):
         with backend.autocast():
-            right = losses(state.network, batch)[2]
+            right = rightly_labelled(state.network, batch)
         for branch, pair in right.items():
             counts[branch] = counts.get(branch, np.zeros(2)) + pair
     return {f"{branch}_accuracy": float(n[0] / max(n[1], 1)) for branch, n in counts.items()}
