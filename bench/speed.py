@@ -50,6 +50,7 @@ ROWS = {
         speed_parts.heads_on_steps,
         speed_parts.query_pass,
         speed_parts.whole_events,
+        speed_parts.half_hour,
         speed_parts.long_recording,
         speed_whole.two_hours,
         speed_parts.metric,

@@ -35,6 +35,7 @@ from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
 
 log = logging.getLogger("fiveshot")
+METHOD = 2  # raise when the same settings come to give other probabilities
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _branch_marks(config: Config, checkpoint: str) -> dict[str, str]:
     """What the probabilities of each branch depend on, besides features and shots."""
     finetune = config.finetune.model_dump(mode="json")
     own = {name: finetune.pop(name) for name in BRANCHES}
-    common = [config.seed, checkpoint, finetune, config.labels.widen_s]
+    common = [METHOD, config.seed, checkpoint, finetune, config.labels.widen_s]
     common += [config.windows.model_dump(mode="json"), config.detect.long_shot_s]
     # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
     sed = [config.labels.cut_events, config.detect.median_frames, config.detect.long_smooth_frames]
