@@ -14,7 +14,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
   metric     score the run, or --predictions FILE --references DIR          seconds
   all        feature, train, finetune, metric
-  demo       all of it on a generated corpus, with pictures                 under 10 minutes on two cores
+  demo       all of it on a generated corpus, with pictures                 about 5 minutes on two cores
   test       lint and tests                                                 under 25 minutes on two cores
 
   --config   a file of settings laid over config.yaml, such as config/cpu.yaml
