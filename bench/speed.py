@@ -80,10 +80,9 @@ def against_published(name: str, values: dict[str, float], config: Config) -> di
     found = {}
     for (row, key), figure in PUBLISHED.items():
         if row == name:
-            better = (
-                values[key] / figure if key in ("windows_per_s", "times_real_time") else figure / values[key]
-            )
-            found[f"{key}_times_published"] = better
+            ratio = values[key] / figure
+            more_is_better = key in ("windows_per_s", "times_real_time")
+            found[f"{key}_times_published"] = ratio if more_is_better else 1 / ratio
     return found
 
 

@@ -19,12 +19,13 @@ from fiveshot.model import FewShotNetwork
 from fiveshot.query import Recorded
 from fiveshot.support import Support
 
-CLASSES = (
-    22  # 528 training windows of 24 each, a quarter in a step: as many as the published code was timed with
-)
+# 528 training windows of 24 each, a quarter of them in a step: as many as the published code was timed with.
+CLASSES = 22
 MINUTE_S = 60.0
 SHOTS_S = (0.74, 0.71, 0.72, 0.73, 0.65)  # of unequal length and at unequal distances, as in the field
 GAPS_S = (0.7, 2.5, 4.2, 2.3, 3.3)
+# Onset, offset, onset, ... of the shots.
+BORDERS_S = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
 
 
 class Noise:
@@ -61,8 +62,7 @@ class Bench:
     def task(self, seconds: float) -> Task:
         """A recording that begins with five shots and the gaps between them."""
         recorded = self.recorded(seconds)
-        borders = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
-        frames = np.append(0, borders * self.frame_rate).astype(np.int64)
+        frames = np.append(0, BORDERS_S * self.frame_rate).astype(np.int64)
         gaps, shots = (np.stack([frames[i:-1:2], frames[i + 1 :: 2]], axis=1) for i in (0, 1))
         support = Support(shots, gaps, int(shots[-1, 1]))
         return Task(recorded, support, recorded.frames(0, int(shots[-1, 1])), False, 0)

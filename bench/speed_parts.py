@@ -275,7 +275,7 @@ def strips(bench: Bench) -> dict[str, float]:
         results[name] = network.encoder.block3.conv.weight.grad.detach().clone()
 
     def on_strip() -> Tensor:
-        return low.whole.spread(network.encoder.high(low.whole.low, low.whole.inside).flatten(0, 1))
+        return low.whole.spread(low.whole.embedded(network.encoder))
 
     row = bench.compared(
         lambda: run("plain", lambda: network.encoder(tensor)), lambda: run("strips", on_strip)

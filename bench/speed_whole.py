@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from speed_common import CLASSES, GAPS_S, MINUTE_S, SHOTS_S, Bench, Parts, peak_memory_mb
+from speed_common import BORDERS_S, CLASSES, MINUTE_S, Bench, Parts, peak_memory_mb
 from speed_parts import training_windows
 
 from fiveshot.annotations import EventTable
@@ -128,9 +128,8 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
 def two_hours(bench: Bench) -> dict[str, float]:
     """A recording of two hours at 48 kHz: features, fine-tuning of both branches, events; one process."""
     config, network = bench.config, bench.network()
-    borders = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
     with _folder() as folder:
-        events = _events(borders[0::2], borders[1::2], "Q")
+        events = _events(BORDERS_S[0::2], BORDERS_S[1::2], "Q")
         recording = _recording(folder, "test", "long", LONG_MINUTES * 60.0, events)
         _write_noise(recording.audio, LONG_MINUTES, LONG_RATE)
         clock = Parts(bench)

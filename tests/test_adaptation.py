@@ -331,6 +331,6 @@ def test_training_windows_as_negatives_are_background_wherever_they_are_labelled
     config, made = small_config(), network()
     branch = SedBranch(made, torch.ones(made.embedding), torch.zeros(made.embedding))
     strip = training_windows(config, made).whole
-    logits = strip.spread(branch.two_way(branch.embed(strip)))
+    logits = strip.spread(branch.two_way(strip.embedded(branch.encoder)))
     wanted = frame_cross_entropy(logits, torch.zeros_like(strip.labels), made.frames_per_step)
     assert sed_loss(branch, strip, "negatives").item() == pytest.approx(wanted.item(), abs=EXACT)

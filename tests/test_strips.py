@@ -46,7 +46,7 @@ def low_windows(made, features, labels, **options):
 
 
 def embedded(made, strip):
-    return strip.spread(made.encoder.high(strip.low, strip.inside).flatten(0, 1))
+    return strip.spread(strip.embedded(made.encoder))
 
 
 @given(
@@ -117,7 +117,7 @@ def test_the_mean_over_masked_frames_is_that_of_whole_windows():
     features, labels = collage(5, 7, 62)
     with torch.no_grad():
         strip = low_windows(made, features, labels).whole
-        values = made.encoder.high(strip.low, strip.inside).flatten(0, 1)
+        values = strip.embedded(made.encoder)
         for label in (0, 1):
             whole = mean_embedding(made.encoder(torch.from_numpy(features)), strip.labels == label, 4)
             assert (strip.mean(values, strip.labels == label, 4) - whole).abs().max() < EXACT

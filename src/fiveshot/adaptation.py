@@ -180,7 +180,7 @@ def sed_loss(branch: SedBranch, strip: Strip, kind: str) -> Tensor:
     frames of a class. "negatives": POS against background, every known frame of a training window being
     background.
     """
-    embedding, labels = branch.embed(strip), strip.labels
+    embedding, labels = strip.embedded(branch.encoder), strip.labels
     if kind == "classes":
         known = torch.where(labels > 0, labels, torch.full_like(labels, IGNORED))
         return frame_cross_entropy(strip.spread(branch.all_classes(embedding)), known, branch.frames_per_step)
@@ -194,7 +194,7 @@ def confidence_level(branch: SedBranch | TeVadBranch, judge: Judge, windows: Low
     strip = windows.whole
     return min(
         lowest_mean(judge(embedding), labels, branch.frames_per_step)
-        for embedding, labels in strip.windows(branch.embed(strip))
+        for embedding, labels in strip.windows(strip.embedded(branch.encoder))
     )
 
 
@@ -296,7 +296,7 @@ def fit_te_vad(
                 continue
             strip = windows.pick(count, draws[1])
             with backend.autocast():
-                embedding = strip.spread(branch.embed(strip))
+                embedding = strip.spread(strip.embedded(branch.encoder))
                 logits = branch.logits(embedding, branch.target(enrolment))
             (weight * frame_cross_entropy(logits, strip.labels, branch.frames_per_step)).backward()
         optimizer.step()

@@ -26,10 +26,6 @@ class _Branch(nn.Module):
         for block in (self.encoder.block0, self.encoder.block1):
             block.requires_grad_(False)
 
-    def embed(self, strip: Strip) -> Tensor:
-        """(places, embedding) of a strip."""
-        return self.encoder.high(strip.low, strip.inside).flatten(0, 1)
-
     def adapting_blocks(self) -> list[nn.Parameter]:
         return [*self.encoder.block2.parameters(), *self.encoder.block3.parameters()]
 
@@ -78,7 +74,7 @@ class TeVadBranch(_Branch):
 
     def target(self, strip: Strip) -> Tensor:
         """Target vectors of enrolments, from their POS frames: (windows, embedding)."""
-        return strip.mean(self.embed(strip), strip.labels == 1, self.frames_per_step)
+        return strip.mean(strip.embedded(self.encoder), strip.labels == 1, self.frames_per_step)
 
 
 def support_means(network: FewShotNetwork, windows: LowWindows) -> tuple[Tensor, Tensor]:
@@ -86,7 +82,7 @@ def support_means(network: FewShotNetwork, windows: LowWindows) -> tuple[Tensor,
     sums = [torch.zeros(network.embedding, device=windows.rows.device) for _ in range(2)]
     counts = [0.0, 0.0]
     with torch.no_grad():
-        values = network.encoder.high(windows.whole.low, windows.whole.inside).flatten(0, 1)
+        values = windows.whole.embedded(network.encoder)
         for embedding, labels in windows.whole.windows(values):
             for value in (0, 1):
                 weight = step_counts(labels == value, network.frames_per_step)

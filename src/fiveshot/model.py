@@ -115,6 +115,11 @@ class Encoder(nn.Module):
         # Pooling is several times faster so, and convolutions no slower.
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def low_reach(self) -> int:
+        """Steps that blocks 1 and 2 see to either side of one."""
+        return -(-LOW_REACH_FRAMES // self.frames_per_step)
+
     def low(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(batch, features, frames, mels) → (batch, channels, steps, mels / 4), the last step filled up.
 
@@ -268,7 +273,7 @@ def masked_mean(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
         (batch, embedding) float32; that of nothing at all is zero.
     """
     per_step = encoder.frames_per_step
-    reach = HIGH_REACH + -(-LOW_REACH_FRAMES // per_step)
+    reach = encoder.low_reach + HIGH_REACH
     counts = step_counts(mask, per_step)
     # Zeros stand in front of each stretch; those in front of the next one, or the end of a row, end it.
     laid = Stretches((counts > 0).cpu().numpy(), reach, 0)

@@ -9,6 +9,15 @@ import numpy as np
 from fiveshot.windows import runs
 
 
+def around(taken: np.ndarray, before: int, after: int) -> np.ndarray:
+    """The taken steps with so many before and after each: (windows, before + steps + after) bool."""
+    count, steps = taken.shape
+    needed = np.zeros((count, before + steps + after), dtype=bool)
+    for shift in range(before + after + 1):
+        needed[:, shift : shift + steps] |= taken
+    return needed
+
+
 class Stretches:
     """Where the taken steps of some windows, and their neighbours, come to lie in rows of equal length.
 
@@ -24,10 +33,7 @@ class Stretches:
 
     def __init__(self, taken: np.ndarray, before: int, after: int) -> None:
         """`taken`: (windows, steps) bool; so many steps before and after each of them are needed as well."""
-        count, steps = taken.shape
-        needed = np.zeros((count, steps + before + after), dtype=bool)
-        for shift in range(before + after + 1):
-            needed[:, shift : shift + steps] |= taken
+        steps, needed = taken.shape[1], around(taken, before, after)
         # A column that is never needed keeps the windows apart.
         found = runs(np.pad(needed, ((0, 0), (0, 1))).ravel())
         self.window, column = np.nonzero(needed)

@@ -16,12 +16,11 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from fiveshot.compute import Backend
-from fiveshot.model import HIGH_REACH, LOW_REACH_FRAMES, FewShotNetwork, step_counts
-from fiveshot.stretches import Stretches
+from fiveshot.model import HIGH_REACH, LOW_REACH_FRAMES, Encoder, FewShotNetwork, step_counts
+from fiveshot.stretches import Stretches, around
 
 BATCH = 16  # windows that pass the frozen blocks at once
 _BEYOND, _FILLED = -1, -2  # instead of a frame's number: outside of the window, filling up its last step
@@ -43,14 +42,18 @@ class Strip:
     place: Tensor
     labels: Tensor
 
+    def embedded(self, encoder: Encoder) -> Tensor:
+        """The embedding of every place: (places, embedding)."""
+        return encoder.high(self.low, self.inside).flatten(0, 1)
+
     def spread(self, values: Tensor) -> Tensor:
         """What was computed per place, at every step that it holds for: (places, n) → (windows, steps, n)."""
-        return values.index_select(0, self.place.flatten()).unflatten(0, self.place.shape)
+        return _at(values, self.place)
 
     def windows(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The same, some windows at a time, with their labels."""
         for place, labels in zip(self.place.split(BATCH), self.labels.split(BATCH), strict=True):
-            yield values.index_select(0, place.flatten()).unflatten(0, place.shape), labels
+            yield _at(values, place), labels
 
     def mean(self, values: Tensor, mask: Tensor, frames_per_step: int) -> Tensor:
         """Mean over the masked frames of each window: (places, n), (windows, frames) → (windows, n)."""
@@ -59,6 +62,10 @@ class Strip:
             1, self.place, counts
         )
         return weight @ values.float() / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    return values.index_select(0, place.flatten()).unflatten(0, place.shape)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def pass_frozen(
     frames = _numbered(features.transpose(0, 2, 1, 3))
     wanted = np.ones(labels.shape, dtype=bool) if wanted is None else wanted
     asked = _by_step(wanted, per_step).any(axis=2)
-    needed = maximum_filter1d(asked.astype(np.uint8), 2 * HIGH_REACH + 1, axis=1, mode="constant") > 0
+    needed = around(asked, HIGH_REACH, HIGH_REACH)[:, HIGH_REACH:-HIGH_REACH]
     own = _surroundings(frames, per_step, LOW_REACH_FRAMES)
     _, first, same = np.unique(own[needed], return_index=True, return_inverse=True)
     row = np.zeros(own.shape, dtype=np.int64)
@@ -145,8 +152,7 @@ def pass_frozen(
         mine = np.flatnonzero((window >= i) & (window < i + BATCH))
         taken = np.zeros((min(BATCH, len(features) - i), own.shape[1]), dtype=bool)
         taken[window[mine] - i, step[mine]] = True
-        reach = -(-LOW_REACH_FRAMES // per_step)
-        stretches = Stretches(taken, reach, reach)
+        stretches = Stretches(taken, network.encoder.low_reach, network.encoder.low_reach)
         laid = stretches.lay(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
         values = torch.from_numpy(laid).flatten(1, 2).transpose(1, 2).to(backend.device)
         with backend.autocast():

@@ -72,7 +72,7 @@ def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, T
         share = (wanted[piece] != IGNORED).sum() / known
         return share * frame_cross_entropy(logits, wanted[piece], network.frames_per_step)
 
-    if embedding.device.type != "cpu" or not torch.is_grad_enabled():
+    if embedding.device.type != "cpu":
         return sed, summed(slice(None), embedding, target)
     parameters = network.te_vad.parameters()
     return sed, SumInPieces.apply(summed, HEAD_WINDOWS, 2, embedding.float(), target, *parameters)
