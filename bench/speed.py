@@ -124,7 +124,7 @@ def main(given: argparse.Namespace) -> int:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows[name] = json.loads(done.stdout.splitlines()[-1])
         print(
-            f"{name:<16}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()), flush=True
+            f"{name:<16} " + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()), flush=True
         )
     if given.out:
         given.out.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")

@@ -280,7 +280,7 @@ def strips(bench: Bench) -> dict[str, float]:
     row = bench.compared(
         lambda: run("plain", lambda: network.encoder(tensor)), lambda: run("strips", on_strip)
     )
-    share = len(low.whole.low) * low.whole.low.shape[2] / low.whole.place.numel()
+    share = len(low.whole.neighbours) / low.whole.place.numel()
     return row | {"difference": _difference(results["plain"], results["strips"]), "share_of_steps": share}
 
 

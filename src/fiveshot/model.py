@@ -62,6 +62,14 @@ class Block(nn.Module):
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return functional.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
+    def middle(self, x: Tensor) -> Tensor:
+        """The answer for the middle of three steps: (batch, channels, 3, mel) → (batch, channels, 1, mel).
+
+        With the running statistics, and for blocks without a pool.
+        """
+        weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
+        return functional.relu(functional.conv2d(x, weight, bias, self.conv.stride, (0, 1)))
+
     def _pooled(self, x: Tensor) -> Tensor:
         # Pooling first gives the same values, and ReLU has a quarter of the work.
         return functional.relu(functional.max_pool2d(x, self.pool) if self.pool else x)
@@ -131,14 +139,25 @@ class Encoder(nn.Module):
             x = x * inside.repeat_interleave(x.shape[2] // inside.shape[1], dim=1)[:, None, :, None]
         return self.block1(x)
 
-    def high(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        """(batch, channels, steps, mels / 4) → (batch, steps, embedding).
+    def high(self, x: Tensor) -> Tensor:
+        """(batch, channels, steps, mels / 4) → (batch, steps, embedding)."""
+        return self.block3(self.block2(x)).permute(0, 2, 1, 3).flatten(2)
 
-        `inside`, (batch, 1, steps, 1), is 0 at steps that stand for what is beyond a window.
+    def high_of_steps(self, low: Tensor, neighbours: Tensor) -> Tensor:
+        """The same for single steps that lie anywhere, with the running statistics.
+
+        Args:
+            low: (n, channels, 3, mels / 4), steps in the middle of their neighbours.
+            neighbours: (m, 3), for each step asked for: which of those are the one before it, itself and the
+                one after it; n for what is beyond a window.
+
+        Returns:
+            (m, embedding).
         """
-        x = self.block2(x)
-        x = self.block3(x if inside is None else x * inside)
-        return x.permute(0, 2, 1, 3).flatten(2)
+        x = self.block2.middle(low).permute(0, 2, 3, 1).flatten(0, 1)
+        x = functional.pad(x, (0, 0, 0, 0, 0, 1))  # the last is zero
+        x = x.index_select(0, neighbours.flatten()).unflatten(0, neighbours.shape)
+        return self.block3.middle(x.permute(0, 3, 1, 2)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.high(self.low(x))

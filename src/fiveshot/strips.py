@@ -28,23 +28,23 @@ _BEYOND, _FILLED = -1, -2  # instead of a frame's number: outside of the window,
 
 @dataclass(frozen=True)
 class Strip:
-    """The different stretches of some windows in few rows, as blocks 3 and 4 take them.
+    """The different steps of some windows, one behind the other, as blocks 3 and 4 take them.
 
     Attributes:
-        low: (rows, channels, length, mels / 4), each stretch with the steps that its embeddings depend on.
-        inside: (rows, 1, length, 1), 0 where a place lies beyond its window, 1 elsewhere.
-        place: (windows, steps), where among all places, rows × length, the embedding of each step is.
+        low: (n, channels, 3, mels / 4), what block 3 is computed for, between its neighbours.
+        neighbours: (places, 3), what block 4 is computed for: which of those, n beyond a window.
+        place: (windows, steps), where the embedding of each step is; of unwanted ones nothing is promised.
         labels: (windows, frames), see `LowWindows`.
     """
 
     low: Tensor
-    inside: Tensor
+    neighbours: Tensor
     place: Tensor
     labels: Tensor
 
     def embedded(self, encoder: Encoder) -> Tensor:
         """The embedding of every place: (places, embedding)."""
-        return encoder.high(self.low, self.inside).flatten(0, 1)
+        return encoder.high_of_steps(self.low, self.neighbours)
 
     def spread(self, values: Tensor) -> Tensor:
         """What was computed per place, at every step that it holds for: (places, n) → (windows, steps, n)."""
@@ -107,17 +107,25 @@ class LowWindows:
         """These windows, as one strip."""
         kind, device = self.kind[chosen], self.rows.device
         wanted = np.flatnonzero(kind >= 0)
+        wanted = wanted if len(wanted) else np.zeros(1, dtype=np.int64)  # there is a place to point to
         _, first, same = np.unique(kind.flat[wanted], return_index=True, return_inverse=True)
-        taken = np.zeros(kind.shape, dtype=bool)
-        taken.flat[wanted[first]] = True
-        stretches = Stretches(taken, HIGH_REACH, HIGH_REACH)
         place = np.zeros(kind.shape, dtype=np.int64)
-        place.flat[wanted] = stretches.place.flat[wanted[first]][same.ravel()]
-        rows = torch.from_numpy(stretches.lay(self.row[chosen])).to(device)
-        low = self.rows.index_select(0, rows.flatten()).unflatten(0, rows.shape).float()
-        inside = torch.from_numpy(stretches.inside)[:, None, :, None].to(device)
-        labels = self.labels[torch.from_numpy(chosen)].to(device)
-        return Strip(low.permute(0, 3, 1, 2), inside, torch.from_numpy(place).to(device), labels)
+        place.flat[wanted] = same.ravel()
+        window, step = np.divmod(wanted[first], kind.shape[1])
+        near, far = (step[:, None] + np.arange(-reach, reach + 1) for reach in (1, HIGH_REACH))
+        seen = np.pad(self.row[chosen], ((0, 0), (HIGH_REACH, HIGH_REACH)))[window[:, None], far + HIGH_REACH]
+        triples = np.lib.stride_tricks.sliding_window_view(seen, 3, axis=1)
+        inside = (near >= 0) & (near < kind.shape[1])
+        needed, which = np.unique(triples[inside], axis=0, return_inverse=True)
+        neighbours = np.full(near.shape, len(needed))
+        neighbours[inside] = which.ravel()
+        low = self.rows.index_select(0, torch.from_numpy(needed.ravel()).to(device)).unflatten(0, (-1, 3))
+        return Strip(
+            low.float().permute(0, 3, 1, 2),
+            torch.from_numpy(neighbours).to(device),
+            torch.from_numpy(place).to(device),
+            self.labels[torch.from_numpy(chosen)].to(device),
+        )
 
 
 @torch.no_grad()
