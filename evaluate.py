@@ -38,22 +38,26 @@ def score_files(arguments) -> int:
 
 def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
+    from fiveshot.errors import Problem
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
     from fiveshot.pictures import draw_detections
     from fiveshot.predictions import read_predictions
     from fiveshot.references import corpus_references
     from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus
+    from fiveshot.stages import checked_corpus, noted_predictions
 
+    done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)
     predictions = read_predictions(run.predictions)
+    missing = [item for item in corpus.test if item.key not in done]
+    problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples, config.seed)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
     if draw_detections(run, config, corpus.test, predictions):
         log.info("pictures: %s", run.pictures)
-    return report_problems(corpus.problems)
+    return report_problems([*corpus.problems, *problems])
 
 
 if __name__ == "__main__":

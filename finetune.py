@@ -19,7 +19,7 @@ def main(config, run, arguments) -> int:
     from fiveshot.finetuning import finetune_all
     from fiveshot.predictions import write_confident_predictions, write_predictions
     from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus
+    from fiveshot.stages import checked_corpus, note_predictions
 
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
@@ -27,6 +27,8 @@ def main(config, run, arguments) -> int:
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     write_predictions(run.predictions, detections)
     write_confident_predictions(run.confident_predictions, detections)
+    failed = {problem.path for problem in problems}
+    note_predictions(run, config, (item for item in corpus.test if item.audio not in failed))
     log.info("%d events in %s", len(detections), run.predictions)
     return report_problems([*corpus.problems, *problems])
 

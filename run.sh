@@ -63,18 +63,30 @@ system_python() {
     return 1
 }
 
-run_python() {
+set_environment() {
     # glibc hands large blocks back to the system at once, and the network asks for them again at every
     # step; keeping them halves the time on a CPU.
-    MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}" \
-        MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-8589934592}" \
-        MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}" \
-        PYTHONPATH="$ROOT/src${PYTHONPATH:+:$PYTHONPATH}" \
-        "$PYTHON" "$@"
+    export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}"
+    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-8589934592}"
+    export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}"
+    export PYTHONPATH="$ROOT/src${PYTHONPATH:+:$PYTHONPATH}"
 }
 
+# Whoever ends this script ends the stage with it; the stage's exit code is passed on.
 stage() {
-    run_python "$ROOT/$1.py" "${@:2}"
+    local child code=0
+    "$PYTHON" "$@" &
+    child=$!
+    trap 'kill -TERM "$child" 2>/dev/null || true' TERM
+    trap 'kill -INT "$child" 2>/dev/null || true' INT
+    wait "$child" || code=$?
+    # A signal ends the waiting, not the stage.
+    while kill -0 "$child" 2>/dev/null; do
+        code=0
+        wait "$child" || code=$?
+    done
+    trap - TERM INT
+    return "$code"
 }
 
 # Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
@@ -82,7 +94,7 @@ all_stages() {
     local name code worst=0
     for name in feature_extract train finetune evaluate; do
         code=0
-        stage "$name" "$@" || code=$?
+        stage "$ROOT/$name.py" "$@" || code=$?
         if [[ $code -ne 0 && $code -ne 3 ]]; then return "$code"; fi
         if [[ $code -eq 3 ]]; then worst=3; fi
     done
@@ -90,8 +102,12 @@ all_stages() {
 }
 
 demo() {
-    local corpus
-    corpus="$(run_python -m fiveshot.demo --config "$ROOT/config/demo.yaml" "$@")"
+    local folder corpus code=0
+    folder="$(mktemp)"
+    stage -m fiveshot.demo --config "$ROOT/config/demo.yaml" "$@" >"$folder" || code=$?
+    corpus="$(<"$folder")"
+    rm -f "$folder"
+    if [[ $code -ne 0 ]]; then return "$code"; fi
     all_stages --config "$ROOT/config/demo.yaml" "$@" --data "$corpus"
 }
 
@@ -100,7 +116,7 @@ run_tests() {
         cd "$ROOT"
         "$PYTHON" -m ruff check .
         "$PYTHON" -m ruff format --check .
-        run_python -m pytest "$@"
+        "$PYTHON" -m pytest "$@"
     )
 }
 
@@ -116,12 +132,13 @@ main() {
         test) find_python requirements-dev.txt ;;
         *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
     esac
+    set_environment
     case "$command" in
         setup) echo "ready: $PYTHON" ;;
-        feature) stage feature_extract "$@" ;;
-        train) stage train "$@" ;;
-        finetune) stage finetune "$@" ;;
-        metric) stage evaluate "$@" ;;
+        feature) stage "$ROOT/feature_extract.py" "$@" ;;
+        train) stage "$ROOT/train.py" "$@" ;;
+        finetune) stage "$ROOT/finetune.py" "$@" ;;
+        metric) stage "$ROOT/evaluate.py" "$@" ;;
         all) all_stages "$@" ;;
         demo) demo "$@" ;;
         test) run_tests "$@" ;;

@@ -3,6 +3,7 @@
 Events are stretches in which some mel bands are bright; the rest is noise.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def make_recording(split: str, name: str, table: EventTable, n_frames: int, subs
         sample_rate=22050,
         channels=1,
         duration_s=n_frames / RATE,
-        events=table,
+        events=replace(table, audio_name=f"{name}.wav"),
         audio_name=f"{name}.wav",
     )
 
@@ -122,7 +123,7 @@ def make_recording(split: str, name: str, table: EventTable, n_frames: int, subs
 def write_recording(run: Run, config: Config, recording: Recording, values: np.ndarray, mark: str) -> None:
     """Write a feature file as the feature stage does, from ready features."""
     path = store.feature_path(run.features(config), recording)
-    store.write_blocks(path, recording, config.features, mark, [{"pcen": values}])
+    store.write_blocks(path, recording, config.features, {"made by": mark}, [{"pcen": values}])
 
 
 def training_recordings(run: Run, config: Config) -> tuple[Recording, ...]:

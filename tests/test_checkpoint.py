@@ -12,9 +12,9 @@ from small import same_tensors, small_config
 from fiveshot.checkpoint import (
     CheckpointInfo,
     build_network,
-    load_info,
+    load_checkpoint,
     load_network,
-    load_tensors,
+    mark_of,
     save_checkpoint,
 )
 from fiveshot.config import trained_settings
@@ -49,7 +49,7 @@ def test_parameters_come_back_bitwise_and_ready_for_evaluation(saved, config):
 
 def test_the_description_comes_back_as_it_was(saved):
     path, _, info = saved
-    found = load_info(path)
+    _, found = load_checkpoint(path)
     for field in dataclasses.fields(info):
         wanted, got = getattr(info, field.name), getattr(found, field.name)
         assert np.array_equal(wanted, got) if isinstance(wanted, np.ndarray) else wanted == got
@@ -88,25 +88,62 @@ def test_settings_that_do_not_shape_the_network_may_differ(saved):
 
 
 def test_without_a_checkpoint_the_train_stage_is_named(tmp_path, config):
-    for load in (load_tensors, load_info, lambda path: load_network(path, config)):
+    for load in (load_checkpoint, lambda path: load_network(path, config)):
         with pytest.raises(FiveshotError, match="run the train stage"):
             load(tmp_path / "best.pt")
 
 
+def resaved(saved, network=None, **other):
+    """The checkpoint with other parameters, or another description."""
+    path, made, info = saved
+    save_checkpoint(path, {"network": network or made.state_dict()}, dataclasses.replace(info, **other))
+    return path
+
+
 def test_parameters_of_another_number_of_classes_do_not_fit(saved, config):
-    path, _, _ = saved
-    source = path.with_suffix(".json")
-    source.write_text(json.dumps(json.loads(source.read_text()) | {"classes": ["one"]}))
-    with pytest.raises(FiveshotError, match="best"):
-        load_network(path, config)
+    with pytest.raises(FiveshotError, match=r"best\.pt: the tensor sed\.weight does not fit"):
+        load_network(resaved(saved, classes=["one"]), config)
 
 
-def test_tensors_and_description_of_different_moments_are_told_apart(saved, config):
-    # A run that dies between the two writes leaves new tensors beside an old description.
-    path, network, _ = saved
-    torch.save({"network": {k: v + 1 for k, v in network.state_dict().items()}}, path)
-    with pytest.raises(FiveshotError, match="best"):
-        load_network(path, config)
+@pytest.mark.parametrize("change", ["missing", "further", "shape", "type", "not finite", "no tensor"])
+def test_a_tensor_that_does_not_fit_is_named(saved, config, change):
+    tensors = dict(saved[1].state_dict())
+    name = "te_vad.out.weight"
+    changed = {
+        "shape": tensors[name][:1],
+        "type": tensors[name].double(),
+        "not finite": tensors[name] / 0,
+        "no tensor": [1.0],
+    }
+    if change == "missing":
+        del tensors[name]
+    elif change == "further":
+        name = "te_vad.further"
+        tensors[name] = torch.zeros(1)
+    else:
+        tensors[name] = changed[change]
+    with pytest.raises(FiveshotError, match=rf"the tensor {name} does not fit"):
+        load_network(resaved(saved, tensors), config)
+
+
+def test_an_equal_checkpoint_is_not_written_again(saved):
+    before = saved[0].stat().st_mtime_ns
+    assert resaved(saved).stat().st_mtime_ns == before
+
+
+def test_the_json_is_for_people_alone(saved, config):
+    saved[0].with_suffix(".json").unlink()
+    load_network(saved[0], config)
+
+
+def test_the_mark_is_that_of_what_the_network_computes(saved, config):
+    network, info = load_network(saved[0], config)
+    mark = mark_of(network, info)
+    assert mark == mark_of(*load_network(resaved(saved, epoch=9, metrics={}), config))
+    assert mark != mark_of(network, dataclasses.replace(info, mean=info.mean + 1))
+    with torch.no_grad():
+        network.sed.bias[0] += 1e-6
+    assert mark != mark_of(network, info)
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
@@ -115,7 +152,7 @@ def test_a_truncated_checkpoint_is_said_to_be_damaged(saved, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(FiveshotError, match="damaged"):
-        load_tensors(path)
+        load_checkpoint(path)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -130,7 +167,7 @@ def test_no_damage_to_the_bytes_ends_in_another_error(saved):
         for content in (bytes(damaged), noise, b"\x80\x02" + noise):
             path.write_bytes(content)
             try:
-                load_tensors(path)
+                load_checkpoint(path)
             except FiveshotError as error:
                 assert str(path) in str(error)
 
@@ -143,14 +180,15 @@ def test_no_damage_to_the_bytes_ends_in_another_error(saved):
         "[]",
         "3",
         "{}",
+        7,
         '{"classes": [], "config": {}, "normalisation": {}, "epoch": 1, "metrics": {}}',
     ],
 )
 def test_a_description_that_is_none_is_named(saved, text):
-    path = saved[0].with_suffix(".json")
-    path.write_text(text)
-    with pytest.raises(FiveshotError, match=r"best\.json"):
-        load_info(saved[0])
+    path = saved[0]
+    torch.save({"network": saved[1].state_dict(), "description": text}, path)
+    with pytest.raises(FiveshotError, match=r"best\.pt"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +197,21 @@ def test_a_description_that_is_none_is_named(saved, text):
     ids=str,
 )
 def test_a_description_with_a_wrong_value_is_named(saved, change):
-    source = saved[0].with_suffix(".json")
-    source.write_text(json.dumps(json.loads(source.read_text()) | change))
-    with pytest.raises(FiveshotError, match=r"best\.json"):
-        load_info(saved[0])
+    path = saved[0]
+    text = json.dumps(json.loads(path.with_suffix(".json").read_text()) | change)
+    torch.save({"network": saved[1].state_dict(), "description": text}, path)
+    with pytest.raises(FiveshotError, match=r"best\.pt: its description"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["encoder.block0.conv.weight", "sed.bias"])
+def test_a_flipped_bit_is_noticed(saved, name):
+    path, network, _ = saved
+    data = bytearray(path.read_bytes())
+    data[data.index(network.state_dict()[name].numpy().tobytes()) + 1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FiveshotError, match="damaged"):
+        load_checkpoint(path)
 
 
 class Hostile:
@@ -180,7 +229,7 @@ class Hostile:
 def test_code_in_a_checkpoint_is_refused_and_not_run(saved, tmp_path, config, write):
     path, trap = saved[0], tmp_path / "trap"
     write({"network": Hostile(trap)}, path)
-    for load in (load_tensors, lambda path: load_network(path, config)):
+    for load in (load_checkpoint, lambda path: load_network(path, config)):
         with pytest.raises(FiveshotError, match="damaged or foreign"):
             load(path)
     assert not trap.exists()

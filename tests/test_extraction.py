@@ -9,6 +9,7 @@ import soundfile
 from conftest import base_config
 
 from fiveshot.corpus import read_corpus
+from fiveshot.errors import WriteError
 from fiveshot.extraction import extract, extract_one
 from fiveshot.store import feature_path, open_features
 
@@ -25,16 +26,16 @@ def damage_in_the_middle(flac):
 
 
 def contents(root):
-    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.h5")}
 
 
 @pytest.fixture
 def told(caplog):
-    """The last line that was logged."""
+    """The last line that was logged, or others counted from the end."""
     logger = logging.getLogger("fiveshot")
     propagate, logger.propagate = logger.propagate, True
     caplog.set_level(logging.INFO, "fiveshot")
-    yield lambda: caplog.messages[-1]
+    yield lambda *numbers: "\n".join(caplog.messages[n] for n in numbers or (-1,))
     logger.propagate = propagate
 
 
@@ -62,6 +63,8 @@ def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, told):
     corpus = read_corpus(corpus_root)
     extract(corpus, features, ONE_WORKER)
     assert "2 extracted, 3 unchanged, 0 failed" in told()
+    assert "1 made anew, as csv changed" in told(-2, -3)
+    assert "1 made anew, as they were damaged" in told(-2, -3)
     after = contents(features)
     assert {path.name for path in before if before[path] != after[path]} == {"one.h5"}
     one = next(item for item in corpus.train if item.name == "one")
@@ -73,6 +76,7 @@ def test_other_settings_extract_everything_again(corpus_root, tmp_path, told):
     extract(corpus, tmp_path / "features", ONE_WORKER)
     extract(corpus, tmp_path / "features", base_config("compute.workers=1", "features.pcen.gain=0.9"))
     assert "1 extracted, 0 unchanged, 0 failed" in told()
+    assert "as features.pcen.gain was 0.98, is 0.9" in told(-2)
 
 
 def test_a_recording_with_a_damaged_middle_is_told_and_the_others_are_done(corpus_root, tmp_path, told):
@@ -99,15 +103,17 @@ def test_audio_that_vanished_or_is_not_finite_is_a_sentence(corpus_root, tmp_pat
     samples = np.zeros(22050, np.float32)
     samples[100] = np.nan
     soundfile.write(str(loud.audio), samples, 22050, subtype="FLOAT")
-    assert "No such file" in extract_one(gone, tmp_path / "a.h5", ONE_WORKER.features)
-    assert "not a finite number" in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features)
+    assert "No such file" in extract_one(gone, tmp_path / "a.h5", ONE_WORKER.features).error
+    assert "not a finite number" in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features).error
 
 
-def test_a_feature_folder_that_cannot_be_made_is_a_sentence_per_recording(corpus_root, tmp_path):
-    (tmp_path / "features").write_text("a file in its place")
-    corpus = read_corpus(corpus_root, need_train=False)
-    (problem,) = extract(corpus, tmp_path / "features", ONE_WORKER)
-    assert "could not be written" in str(problem)
+@pytest.mark.parametrize("place", ["features", "features/train", "features/train/BIRD"])
+@pytest.mark.parametrize("config", [ONE_WORKER, TWO_WORKERS])
+def test_a_feature_folder_that_cannot_be_made_ends_the_stage(corpus_root, tmp_path, place, config):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("a file in its place")
+    with pytest.raises(WriteError, match=r"written \("):
+        extract(read_corpus(corpus_root), tmp_path / "features", config)
 
 
 def test_an_empty_corpus_is_no_work(corpus_root, tmp_path):

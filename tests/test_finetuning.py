@@ -6,7 +6,16 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from small import cpu, small_config, small_corpus, small_training_data
+from small import (
+    QUERY_EVENTS,
+    SHOTS,
+    bright,
+    cpu,
+    small_config,
+    small_corpus,
+    small_training_data,
+    write_recording,
+)
 
 from fiveshot import finetuning
 from fiveshot.errors import FiveshotError
@@ -23,6 +32,7 @@ from fiveshot.stages import labelled_files
 from fiveshot.store import feature_path
 from fiveshot.training import train
 
+SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
 QUICK = (
     "train.epochs=1",
     "finetune.sed.steps=4",
@@ -89,7 +99,7 @@ def probabilities():
 
 def test_probabilities_come_back_as_they_were(tmp_path):
     written = probabilities()
-    write_probabilities(tmp_path / "deep" / "a.h5", written, {"sed": "a", "te_vad": "b"})
+    write_probabilities(tmp_path / "deep" / "a.h5", written, SOURCES)
     read = read_probabilities(tmp_path / "deep" / "a.h5")
     for field in ("audio_name", "frame_rate", "widen_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
@@ -107,7 +117,7 @@ def test_absent_probabilities_name_the_stage(tmp_path):
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_truncated_probability_file_is_said_to_be_damaged(tmp_path, share):
     path = tmp_path / "a.h5"
-    write_probabilities(path, probabilities(), {"sed": "a", "te_vad": "b"})
+    write_probabilities(path, probabilities(), SOURCES)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(FiveshotError, match=r"a\.h5: a damaged probability file"):
@@ -116,7 +126,7 @@ def test_a_truncated_probability_file_is_said_to_be_damaged(tmp_path, share):
 
 def test_a_flipped_bit_among_the_probabilities_is_noticed(tmp_path):
     path = tmp_path / "a.h5"
-    write_probabilities(path, probabilities(), {"sed": "a", "te_vad": "b"})
+    write_probabilities(path, probabilities(), SOURCES)
     with h5py.File(path) as file:
         chunk = file["sed"].id.get_chunk_info(0)
     data = bytearray(path.read_bytes())
@@ -231,8 +241,7 @@ def test_another_checkpoint_makes_them_anew(stage):
 def test_other_features_make_only_their_recording_anew(stage):
     stage("detect.branches=sed")
     config = small_config()
-    with h5py.File(feature_path(stage.run.features(config), stage.corpus.test[1]), "r+") as file:
-        file.attrs["fingerprint"] = "other audio"
+    write_recording(stage.run, config, stage.corpus.test[1], bright(420, SHOTS + QUERY_EVENTS, 11), "other")
     stage("detect.branches=sed")
     assert stage.fits == ["sed"]
 
@@ -292,8 +301,24 @@ def test_one_bad_recording_does_not_stop_the_others(stage):
         stage(strict=True)
 
 
+def with_fewer_events(stage, count):
+    """The first recording with its first events alone, and features to match."""
+    whole = stage.corpus.test[0]
+    fewer = replace(whole, events=whole.events._where(slice(count)))
+    write_recording(stage.run, small_config(), fewer, bright(420, SHOTS + QUERY_EVENTS, 10), "fewer")
+    return fewer
+
+
+def test_annotations_that_changed_ask_for_the_feature_stage(stage):
+    stage("detect.branches=sed")
+    whole = stage.corpus.test[0]
+    changed = replace(whole, events=whole.events._where(slice(6)))
+    _, problems = stage("detect.branches=sed", corpus=replace(stage.corpus, test=(changed,)))
+    assert "annotations changed" in problems[0].message and "feature stage again" in problems[0].message
+
+
 def test_too_few_shots_are_a_problem_of_that_recording(stage):
-    bad = replace(stage.corpus.test[0], events=stage.corpus.test[0].events._where(slice(4)))
+    bad = with_fewer_events(stage, 4)
     _, problems = stage(corpus=replace(stage.corpus, test=(bad, stage.corpus.test[1])))
     (problem,) = problems
     assert "4 POS events" in problem.message
@@ -335,8 +360,7 @@ def test_the_events_of_the_query_are_not_looked_at(stage):
     stage("detect.branches=sed")
     first = read_probabilities(stage.path())
     stage.path().unlink()
-    bare = stage.corpus.test[0]
-    bare = replace(bare, events=bare.events._where(slice(5)))
+    bare = with_fewer_events(stage, 5)
     stage("detect.branches=sed", corpus=replace(stage.corpus, test=(bare,)))
     assert stage.fits == ["sed"]
     assert np.array_equal(read_probabilities(stage.path()).branches["sed"], first.branches["sed"])

@@ -17,6 +17,7 @@ CONFIG = base_config("seed=77")
 HOLDER = """
 import fcntl, sys, time
 lock = open(sys.argv[1], "w")
+print("process 7 on owl", file=lock, flush=True)
 fcntl.flock(lock, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(60)
@@ -54,7 +55,7 @@ def test_a_second_call_adds_to_the_log(tmp_path):
 
 def test_two_processes_do_not_write_to_one_run(tmp_path, other_process):
     with (
-        pytest.raises(FiveshotError, match="another process is writing to this run"),
+        pytest.raises(FiveshotError, match=r"another process \(process 7 on owl\) is writing"),
         open_run(tmp_path / "run", CONFIG, "train"),
     ):
         pytest.fail("the run was opened twice")

@@ -1,8 +1,15 @@
-"""Checkpoints: tensors in a .pt file, and beside it a JSON that says what they are."""
+"""Checkpoints: a .pt file of tensors that says what they are, and beside it the same as JSON for people.
+
+The .pt is one file, so that its parts cannot be of different moments, and carries the checksums of a zip
+archive. It holds tensors, numbers and texts: nothing in it is ever run.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +18,15 @@ import torch
 
 from fiveshot.config import Config, TrainedSettings, build_config
 from fiveshot.errors import FiveshotError
-from fiveshot.files import read_json, sha256, whole_file, write_json
+from fiveshot.files import as_json, changes, fingerprint, write_bytes, write_text
 from fiveshot.model import FewShotNetwork
 
-_KEYS = {"classes", "config", "normalisation", "epoch", "metrics"}
+DESCRIPTION = "description"
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint's JSON says."""
+    """What a checkpoint says of itself."""
 
     classes: list[str]
     config: TrainedSettings
@@ -39,77 +46,100 @@ def build_network(config: Config, n_classes: int) -> FewShotNetwork:
 
 
 def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
-    """Write `path` and its JSON; each appears whole, the JSON last with the tensors' fingerprint."""
-    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
-    buffer = io.BytesIO()
-    torch.save(tensors, buffer)
-    with whole_file(path) as part:
-        part.write_bytes(buffer.getvalue())
-    write_json(
-        path.with_suffix(".json"),
+    """Write `path` and its JSON; each appears whole, and stays as it is where nothing changed."""
+    text = as_json(
         {
             "classes": info.classes,
             "config": info.config.model_dump(mode="json"),
             "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
             "epoch": info.epoch,
             "metrics": info.metrics,
-            "sha256": sha256(path),
-        },
+        }
     )
+    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
+    buffer = io.BytesIO()
+    torch.save(tensors | {DESCRIPTION: text}, buffer)
+    write_bytes(path, buffer.getvalue())
+    write_text(path.with_suffix(".json"), text)
 
 
-def load_tensors(path: Path) -> dict:
-    """Tensors of a checkpoint, never code; FiveshotError where it is absent or damaged."""
+def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:
+    """Tensors and their description, never code; FiveshotError where they are absent or damaged."""
+    damaged = f"{path}: a damaged or foreign checkpoint; run the train stage again, which makes it anew."
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise FiveshotError(damaged)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        text = tensors.pop(DESCRIPTION)
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no checkpoint yet; run the train stage first.") from error
+    except FiveshotError:
+        raise
     except Exception as error:  # damaged bytes end in almost any exception inside torch
-        raise FiveshotError(f"{path}: a damaged or foreign checkpoint; delete it and train again.") from error
+        raise FiveshotError(damaged) from error
+    return tensors, _described(text, path)
 
 
-def load_info(path: Path) -> CheckpointInfo:
-    """Read the JSON beside a checkpoint."""
-    source = path.with_suffix(".json")
-    if not source.exists():
-        raise FiveshotError(f"{source}: no checkpoint yet; run the train stage first.")
-    values = read_json(source)
-    if not isinstance(values, dict) or not values.keys() >= _KEYS:
-        raise FiveshotError(f"{source}: not the description of a checkpoint; train again.")
-    config = build_config(values["config"], str(source), TrainedSettings)
+def _described(text: object, path: Path) -> CheckpointInfo:
+    wrong = f"{path}: its description is not that of a checkpoint; train again."
     try:
+        values = json.loads(text)
         return CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
-            config=config,
+            config=build_config(values["config"], str(path), TrainedSettings),
             mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
             deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
             epoch=int(values["epoch"]),
             metrics=dict(values["metrics"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise FiveshotError(f"{source}: not the description of a checkpoint; train again.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FiveshotError(wrong) from error
 
 
 def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:
     """The trained network, in evaluation mode, after checking that it fits the configuration.
 
     Raises:
-        FiveshotError: absent or damaged files, or other features or another network than configured.
+        FiveshotError: an absent or damaged file, or other features or another network than configured.
     """
-    info = load_info(path)
+    tensors, info = load_checkpoint(path)
     for section in ("features", "network"):
-        trained, wanted = getattr(info.config, section), getattr(config, section)
-        for key in type(wanted).model_fields:
-            if getattr(trained, key) != getattr(wanted, key):
-                raise FiveshotError(
-                    f"{path}: trained with {section}.{key}={getattr(trained, key)}, but the settings have "
-                    f"{getattr(wanted, key)}; use the same settings or train again."
-                )
+        trained, wanted = (getattr(one, section).model_dump(mode="json") for one in (info.config, config))
+        different = changes(trained, wanted, section)
+        if different:
+            raise FiveshotError(
+                f"{path}: trained with other settings ({'; '.join(different)}); use the same or train again."
+            )
     network = build_network(config, len(info.classes))
-    try:
-        network.load_state_dict(load_tensors(path)["network"])
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise FiveshotError(f"{path}: its tensors do not fit its description; train again.") from error
-    if read_json(path.with_suffix(".json")).get("sha256") != sha256(path):
-        raise FiveshotError(f"{path}: it is newer or older than its description; train again.")
+    fill(network, tensors.get("network"), path)
     return network.eval(), info
+
+
+def fill(network: FewShotNetwork, tensors: object, path: Path) -> None:
+    """Put a checkpoint's tensors into the network, all of them or none.
+
+    Raises:
+        FiveshotError: a tensor is missing or unknown, of another shape, or not finite.
+    """
+    wanted = network.state_dict()
+    found = tensors if isinstance(tensors, dict) else {}
+    wrong = sorted(map(str, wanted.keys() ^ found.keys()))
+    wrong += [name for name in wanted if name in found and not _fits(wanted[name], found[name])]
+    if wrong:
+        raise FiveshotError(f"{path}: the tensor {wrong[0]} does not fit the network; train again.")
+    network.load_state_dict(found)
+
+
+def mark_of(network: FewShotNetwork, info: CheckpointInfo) -> str:
+    """A fingerprint of what a trained network computes: parameters, normalisation, classes."""
+    digest = hashlib.sha256(fingerprint([info.classes, info.mean.tolist(), info.deviation.tolist()]).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fits(wanted: torch.Tensor, found: object) -> bool:
+    same = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    return same and bool(torch.isfinite(found).all())

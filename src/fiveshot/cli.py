@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fiveshot.errors import FiveshotError
+from fiveshot.stopping import say_stopped, stoppable
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_CONFIG = ROOT / "config.yaml"
@@ -59,12 +60,16 @@ def _in_run(stage: str, work: Callable, arguments: argparse.Namespace) -> int:
 
 def said(work: Callable, arguments: argparse.Namespace) -> int:
     """Call `work(arguments)`; a user's mistake becomes one sentence and 1, Ctrl-C one line and 130."""
-    try:
-        return work(arguments)
-    except FiveshotError as error:
-        if not getattr(error, "logged", False):
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here.", file=sys.stderr)
-        return 130
+    with stoppable() as watch:
+        try:
+            return work(arguments)
+        except FiveshotError as error:
+            if not getattr(error, "logged", False):
+                print(f"error: {error}", file=sys.stderr)
+            return 1
+        except BaseException:
+            # A library that is interrupted may turn that into an error of its own.
+            if not watch.number:
+                raise
+            say_stopped()
+            return 128 + watch.number

@@ -10,6 +10,10 @@ class FiveshotError(Exception):
     """A mistake in the input or the settings; its message is one sentence for the user."""
 
 
+class WriteError(FiveshotError):
+    """A result could not be written: no fault of a recording, and no other one would fare better."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with one file, kept so that the other files can go on."""

@@ -6,6 +6,7 @@ from; where all are unchanged it is kept, so that post-processing can be repeate
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from tqdm import tqdm
 
 from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
 from fiveshot.annotations import shots_of
-from fiveshot.checkpoint import CheckpointInfo, load_network
+from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
-from fiveshot.config import Config
+from fiveshot.config import Config, trained_settings
 from fiveshot.corpus import Corpus, Recording
-from fiveshot.errors import FiveshotError, Problem
-from fiveshot.files import fingerprint, sha256, whole_file
+from fiveshot.errors import FiveshotError, Problem, WriteError
+from fiveshot.files import changes, whole_file
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
 from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
@@ -30,12 +31,13 @@ from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
 from fiveshot.stages import labelled_files, opened
-from fiveshot.store import FeatureFile, stored_fingerprint
+from fiveshot.store import DAMAGE, VERSION, FeatureFile, read_text, write_array, write_text
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
+from fiveshot.training import changed_settings
 
 log = logging.getLogger("fiveshot")
-METHOD = 2  # raise when the same settings come to give other probabilities
+METHOD = 3  # raise when the same settings come to give other probabilities
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Trained:
     network: FewShotNetwork
     info: CheckpointInfo
     training: LowWindows
-    marks: dict[str, str]  # branch → fingerprint of checkpoint and settings
+    sources: dict[str, dict]  # branch → what its probabilities are made from, but for the recording
 
 
 def prepare(
@@ -62,6 +64,10 @@ def prepare(
             f"{run.best}: trained on {len(info.classes)} classes, not on the {len(classes)} of this corpus; "
             "use the corpus it was trained on, or train again."
         )
+    sources = _sources(config, mark_of(network, info))
+    different = changed_settings(info.config, trained_settings(config))
+    if different:
+        log.info("note: the checkpoint was trained with other settings: %s", "; ".join(different))
     network.to(backend.device)
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
@@ -73,21 +79,32 @@ def prepare(
     # Only frames of a class count, unless the others are to be background.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
     training = pass_frozen(network, features, labels, backend, wanted, half=True)
-    return Trained(network, info, training, _branch_marks(config, sha256(run.best)))
+    return Trained(network, info, training, sources)
 
 
-def _branch_marks(config: Config, checkpoint: str) -> dict[str, str]:
-    """What the probabilities of each branch depend on, besides features and shots."""
-    finetune = config.finetune.model_dump(mode="json")
+def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
+    """What the probabilities of each branch depend on, besides the recording's features and shots."""
+    values = config.model_dump(mode="json")
+    finetune, labels, detect = values["finetune"], values["labels"], values["detect"]
     own = {name: finetune.pop(name) for name in BRANCHES}
-    common = [METHOD, config.seed, checkpoint, finetune, config.labels.widen_s]
-    common += [config.windows.model_dump(mode="json"), config.detect.long_shot_s]
     # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
-    sed = [config.labels.cut_events, config.detect.median_frames, config.detect.long_smooth_frames]
-    return {
-        "sed": fingerprint([common, own["sed"], sed]),
-        "te_vad": fingerprint([common, own["te_vad"]]),
+    only_sed = {
+        "labels": {"cut_events": labels["cut_events"]},
+        "detect": {name: detect[name] for name in ("median_frames", "long_smooth_frames")},
     }
+    found = {}
+    for name in BRANCHES:
+        further = only_sed if name == "sed" else {"labels": {}, "detect": {}}
+        found[name] = {
+            "method": METHOD,
+            "seed": config.seed,
+            "checkpoint": checkpoint,
+            "finetune": finetune | {name: own[name]},
+            "windows": values["windows"],
+            "labels": further["labels"] | {"widen_s": labels["widen_s"]},
+            "detect": further["detect"] | {"long_shot_s": detect["long_shot_s"]},
+        }
+    return found
 
 
 def probability_path(run: Run, recording: Recording) -> Path:
@@ -99,9 +116,8 @@ def finetune_recording(
     path: Path, recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
 ) -> RecordingProbabilities:
     """Bring one probability file up to date and return what it holds; each branch is kept or made."""
-    source = stored_fingerprint(file.path)
-    marks = {name: fingerprint([mark, source]) for name, mark in trained.marks.items()}
-    kept = _kept(path, marks)
+    sources = {name: values | {"features": file.mark} for name, values in trained.sources.items()}
+    kept = _kept(path, recording, sources)
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
@@ -116,18 +132,24 @@ def finetune_recording(
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
         likeness=kept.likeness if kept else likeness(task.recorded, task.support),
     )
-    write_probabilities(path, found, marks)
+    write_probabilities(path, found, sources)
     return found
 
 
-def _kept(path: Path, marks: dict[str, str]) -> RecordingProbabilities | None:
-    """What an earlier call left with these marks; None where that is nothing, or cannot be read."""
-    try:
-        found = read_probabilities(path)
-        with h5py.File(path) as file:
-            valid = [name for name in found.branches if file[name].attrs["fingerprint"] == marks[name]]
-    except (FiveshotError, OSError, KeyError):
+def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> RecordingProbabilities | None:
+    """What an earlier call made from the same; None where that is nothing, or cannot be read."""
+    if not path.exists():
         return None
+    try:
+        found, made_from = _read(path)
+    except FiveshotError:
+        log.info("%s: made anew, as its probability file is damaged", recording.key)
+        return None
+    different = {name: changes(made_from[name], sources[name]) for name in found.branches}
+    for name, texts in different.items():
+        if texts:
+            log.info("%s: %s made anew, as %s", recording.key, name, "; ".join(texts))
+    valid = [name for name, texts in different.items() if not texts]
     if not valid:
         return None
     return replace(
@@ -176,32 +198,35 @@ def recording_task(
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
 
 
-def write_probabilities(path: Path, found: RecordingProbabilities, marks: dict[str, str]) -> None:
+def write_probabilities(path: Path, found: RecordingProbabilities, sources: dict[str, dict]) -> None:
     """Write P(POS) per frame and branch with all else that post-processing needs, as a whole.
 
-    `marks`: branch → fingerprint of what its probabilities were made from.
+    `sources`: branch → what its probabilities were made from. All of it is guarded as in feature files.
     """
-    with whole_file(path) as part, h5py.File(part, "w") as file:
-        file.attrs.update(
-            audio_name=found.audio_name,
-            frame_rate=found.frame_rate,
-            widen_s=found.widen_s,
-        )
-        file["shots_s"] = found.shots_s
+    with whole_file(path) as part, h5py.File(part, "w", libver=VERSION) as file:
+        write_text(file, "audio_name", found.audio_name)
+        file.attrs.update(frame_rate=found.frame_rate, widen_s=found.widen_s)
+        write_array(file, "shots_s", found.shots_s)
         for name, values in {"likeness": found.likeness, **found.branches}.items():
-            stored = values.astype(np.float32)
-            file.create_dataset(name, data=stored, compression="gzip", shuffle=True, fletcher32=True)
+            write_array(file, name, values.astype(np.float32))
         for name in found.branches:
-            file[name].attrs.update(confidence_level=found.levels[name], fingerprint=marks[name])
+            file[name].attrs["confidence_level"] = found.levels[name]
+            write_text(file[name], "made_from", json.dumps(sources[name], sort_keys=True))
 
 
 def read_probabilities(path: Path) -> RecordingProbabilities:
     """Read a probability file; FiveshotError where it is absent or damaged."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[RecordingProbabilities, dict[str, dict]]:
+    """A probability file, and what each branch in it was made from."""
     try:
         with h5py.File(path) as file:
             names = [name for name in BRANCHES if name in file]
-            return RecordingProbabilities(
-                audio_name=str(file.attrs["audio_name"]),
+            made_from = {name: json.loads(read_text(file[name], "made_from")) for name in names}
+            found = RecordingProbabilities(
+                audio_name=read_text(file, "audio_name"),
                 frame_rate=float(file.attrs["frame_rate"]),
                 widen_s=float(file.attrs["widen_s"]),
                 shots_s=file["shots_s"][:],
@@ -209,10 +234,13 @@ def read_probabilities(path: Path) -> RecordingProbabilities:
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
                 likeness=file["likeness"][:],
             )
+            return found, made_from
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no probabilities yet; run the finetune stage first.") from error
-    except (OSError, KeyError) as error:
-        raise FiveshotError(f"{path}: a damaged probability file; run the finetune stage again.") from error
+    except DAMAGE as error:
+        raise FiveshotError(
+            f"{path}: a damaged probability file; run the finetune stage again, which makes it anew."
+        ) from error
 
 
 def finetune_all(
@@ -230,6 +258,8 @@ def finetune_all(
             path = probability_path(run, recording)
             found = finetune_recording(path, recording, file, trained, config, backend)
             events = detect(found, config.detect)
+        except WriteError:
+            raise
         except FiveshotError as error:
             if strict:
                 raise

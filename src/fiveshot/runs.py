@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pandas as pd
 
 from fiveshot.config import Config, save_config
 from fiveshot.errors import FiveshotError, Problem
-from fiveshot.files import whole_file
+from fiveshot.files import locked, whole_file
+from fiveshot.stopping import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
 LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
@@ -55,6 +56,10 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def predictions_note(self) -> Path:
+        return self.folder / "predictions.json"
+
+    @property
     def confident_predictions(self) -> Path:
         return self.folder / "predictions_confidence.csv"
 
@@ -79,27 +84,38 @@ def open_run(folder: Path, config: Config, stage: str) -> Iterator[Run]:
         FiveshotError: the folder cannot be written, or another process is writing to it.
     """
     run = Run(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise FiveshotError(f"{folder}: the run's folder cannot be written ({error.strerror}).") from error
-    with lock:
-        try:
-            # The system drops the lock with the process, so that a dead run leaves none behind.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FiveshotError(f"{folder}: another process is writing to this run; wait for it.") from error
-        with _logging_to(run.log):
-            save_config(config, run.config)
-            log.info("%s: run %s, seed %d", stage, folder, config.seed)
-            yield run
+    with locked(folder), _logging_to(run.log):
+        save_config(config, run.config)
+        log.info("%s: run %s, seed %d", stage, folder, config.seed)
+        yield run
+
+
+class _Screen(logging.StreamHandler):
+    """The log on the terminal; where nobody reads it any more, the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            self.stream = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+            os.dup2(self.stream.fileno(), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
+class _LogFile(logging.FileHandler):
+    """The log on the disk; where that is full, results matter more, and it is said once."""
+
+    said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.said:
+            print(f"{self.baseFilename}: the log cannot be written ({sys.exc_info()[1]}).", file=sys.stderr)
+        self.said = True
 
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     try:
-        screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+        screen, file = _Screen(sys.stdout), _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise FiveshotError(
             f"{path}: the log cannot be written ({error.strerror}); check its rights."
@@ -116,11 +132,16 @@ def _logging_to(path: Path) -> Iterator[None]:
         log.error("error: %s", error)
         error.logged = True  # type: ignore[attr-defined]
         raise
+    except Stopped:
+        file.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, LINE, (), None))
+        raise
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            handler.flush()
-        file.close()
+            with suppress(OSError):
+                handler.flush()
+        with suppress(OSError):
+            file.close()
 
 
 def report_problems(problems: Sequence[Problem]) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording, corpus_table, read_corpus, training_classes
 from fiveshot.errors import FiveshotError, Problem
+from fiveshot.files import changes, read_json, sha256, write_json
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, label_frames, list_windows, split_windows
 from fiveshot.store import FeatureFile, feature_path, open_features
@@ -29,8 +31,53 @@ def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_t
 
 
 def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
-    """The feature file of a recording."""
-    return open_features(feature_path(run.features(config), recording), config.features)
+    """The feature file of a recording, made from annotations and audio as they are now."""
+    path = feature_path(run.features(config), recording)
+    file = open_features(path, config.features)
+    for what, before, now in (
+        ("annotations", file.events, recording.events),
+        ("audio", file.duration_s, recording.duration_s),
+    ):
+        if before != now:
+            raise FiveshotError(f"{path}: the {what} changed since it was made; run the feature stage again.")
+    return file
+
+
+# What predictions depend on; the other sections say where things lie and how they are computed.
+_PREDICTING = ("seed", "features", "labels", "windows", "network", "train", "finetune", "detect")
+
+
+def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> None:
+    """Keep beside the predictions what they were made from, and of which recordings."""
+    write_json(run.predictions_note, _made_from(run, config) | {"recordings": sorted(r.key for r in done)})
+
+
+def noted_predictions(run: Run, config: Config) -> set[str]:
+    """The keys of the recordings that the run's predictions are of.
+
+    Raises:
+        FiveshotError: no predictions, or made with other settings or another checkpoint, or changed since.
+    """
+    if not run.predictions_note.exists():
+        raise FiveshotError(f"{run.predictions}: no predictions of this run; run the finetune stage first.")
+    note = read_json(run.predictions_note)
+    recordings = note.pop("recordings", None) if isinstance(note, dict) else None
+    if not isinstance(recordings, list):
+        raise FiveshotError(f"{run.predictions_note}: damaged; run the finetune stage again.")
+    different = changes(note, _made_from(run, config))
+    if different:
+        raise FiveshotError(
+            f"{run.predictions}: not made with what is there now ({'; '.join(different)}); run the finetune "
+            "stage again, which repeats only what changed, or give the settings it was made with."
+        )
+    return {str(key) for key in recordings}
+
+
+def _made_from(run: Run, config: Config) -> dict:
+    values = config.model_dump(mode="json")
+    files = {"checkpoint": run.best, "predictions.csv": run.predictions}
+    found = {name: sha256(path) if path.exists() else None for name, path in files.items()}
+    return found | {"settings": {name: values[name] for name in _PREDICTING}}
 
 
 def labelled_files(

@@ -1,7 +1,12 @@
-"""Feature files: one HDF5 per recording, every frame once in half precision, with its event table."""
+"""Feature files: one HDF5 per recording, every frame once in half precision, with its event table.
+
+Everything in them is guarded: the frames and the table by Fletcher's checksums, the rest by those that HDF5
+keeps since version 1.10 in its own records, so that damage is an error and never another value.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +23,8 @@ from fiveshot.errors import FiveshotError
 from fiveshot.features import feature_blocks
 from fiveshot.files import fingerprint, sha256, whole_file
 
-LAYOUT = 2  # raise when the meaning of a feature file changes
+LAYOUT = 3  # raise when the meaning of a feature file changes
+VERSION = "v110"  # of the HDF5 format
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py says to a damaged file
 
 
@@ -27,33 +33,57 @@ def feature_path(root: Path, recording: Recording) -> Path:
     return root / recording.split / f"{recording.key}.h5"
 
 
-def recording_fingerprint(recording: Recording, settings: Features) -> str:
-    """Equal when audio, annotations and feature settings are equal."""
-    parts = [LAYOUT, sha256(recording.audio), sha256(recording.csv), settings.model_dump(mode="json")]
-    return fingerprint(parts)
+def sources_of(recording: Recording, settings: Features) -> dict:
+    """What a feature file is made from: equal when audio, annotations and feature settings are equal."""
+    return {
+        "layout": LAYOUT,
+        "audio": sha256(recording.audio),
+        "csv": sha256(recording.csv),
+        "features": settings.model_dump(mode="json"),
+    }
 
 
-def stored_fingerprint(path: Path) -> str | None:
-    """The fingerprint of an existing feature file; None where there is no whole one."""
+def stored_sources(path: Path) -> dict | None:
+    """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
         with h5py.File(path) as file:
-            return str(file.attrs["fingerprint"])
+            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+            found = json.loads(read_text(file, "made_from"))
+            return found if isinstance(found, dict) else None
     except DAMAGE:
         return None
+
+
+def write_text(item: h5py.HLObject, name: str, text: str) -> None:
+    """Keep a text as an attribute of fixed length: those of variable length have no checksum."""
+    item.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
+
+
+def read_text(item: h5py.HLObject, name: str) -> str:
+    """A text that `write_text` kept."""
+    return bytes(item.attrs[name]).decode("utf-8", "surrogateescape")
+
+
+def write_array(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:
+    """Keep an array with a checksum, in one piece: (n, ...)."""
+    shape = (max(len(values), 1), *values.shape[1:])
+    return group.create_dataset(
+        name, data=values, maxshape=(None, *values.shape[1:]), chunks=shape, fletcher32=True
+    )
 
 
 Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
 
 
-def write_features(path: Path, recording: Recording, settings: Features, mark: str) -> None:
+def write_features(path: Path, recording: Recording, settings: Features, sources: dict) -> None:
     """Extract one recording, block by block, into a file that appears when it is whole."""
     blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
-    write_blocks(path, recording, settings, mark, blocks)
+    write_blocks(path, recording, settings, sources, blocks)
 
 
-def write_blocks(path: Path, recording: Recording, settings: Features, mark: str, blocks: Blocks) -> None:
+def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
     """Write ready features into a file that appears when it is whole."""
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with whole_file(path) as part, h5py.File(part, "w", libver=VERSION) as file:
         n_frames = 0
         sums = {kind: np.zeros(3) for kind in settings.channels}
         for block in blocks:
@@ -70,8 +100,8 @@ def write_blocks(path: Path, recording: Recording, settings: Features, mark: str
         file.attrs.update(
             n_frames=n_frames,
             duration_s=recording.duration_s,
-            fingerprint=mark,
         )
+        write_text(file, "made_from", json.dumps(sources, sort_keys=True))
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
 
@@ -93,12 +123,16 @@ def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> No
 
 
 def _write_table(file: h5py.File, recording: Recording) -> None:
-    table, text = recording.events, h5py.string_dtype()
-    group = file.create_group("events")
-    group.attrs["audio_name"] = recording.audio_name
-    group["onset_s"], group["offset_s"] = table.onset_s, table.offset_s
-    group.create_dataset("class_name", data=table.class_name.astype(object), dtype=text, shape=(len(table),))
-    group.create_dataset("value", data=table.value.astype(object), dtype=text, shape=(len(table),))
+    table, group = recording.events, file.create_group("events")
+    write_text(group, "audio_name", recording.audio_name)
+    write_array(group, "onset_s", table.onset_s)
+    write_array(group, "offset_s", table.offset_s)
+    for name, values in (("class_name", table.class_name), ("value", table.value)):
+        write_array(group, name, np.array([text.encode() for text in values], dtype="S"))
+
+
+def _texts(group: h5py.Group, name: str) -> np.ndarray:
+    return np.array([text.decode() for text in group[name][:]], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -109,6 +143,7 @@ class FeatureFile:
     """
 
     path: Path
+    mark: str  # fingerprint of what it was made from
     channels: tuple[str, ...]
     n_frames: int
     frame_rate: float
@@ -140,12 +175,13 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
         events = EventTable(
             onset_s=group["onset_s"][:],
             offset_s=group["offset_s"][:],
-            class_name=group["class_name"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
-            value=group["value"].asstr()[:] if len(group["onset_s"]) else np.array([], object),
-            audio_name=str(group.attrs["audio_name"]),
+            class_name=_texts(group, "class_name"),
+            value=_texts(group, "value"),
+            audio_name=read_text(group, "audio_name"),
         )
         return FeatureFile(
             path=path,
+            mark=fingerprint(json.loads(read_text(file, "made_from"))),
             channels=settings.channels,
             n_frames=int(file.attrs["n_frames"]),
             frame_rate=settings.frame_rate,
@@ -164,7 +200,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
     except DAMAGE as error:
         raise FiveshotError(
-            f"{path}: a damaged feature file ({error}); delete it and run the feature stage again."
+            f"{path}: a damaged feature file ({error}); run the feature stage again, which makes it anew."
         ) from error
 
 

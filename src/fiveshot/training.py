@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fiveshot.augment import mask
-from fiveshot.checkpoint import CheckpointInfo, build_network, load_info, load_tensors, save_checkpoint
+from fiveshot.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, TrainedSettings, trained_settings
 from fiveshot.errors import FiveshotError
+from fiveshot.files import changes
 from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
 from fiveshot.model import FewShotNetwork, detect_target, masked_mean
@@ -49,6 +50,7 @@ class State:
     network: FewShotNetwork
     optimizer: torch.optim.Optimizer
     epoch: int = 0
+    best_network: dict[str, Tensor] = field(default_factory=dict)  # parameters of the best epoch
     rows: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -189,31 +191,35 @@ def set_learning_rates(state: State, config: Config) -> float:
 
 
 def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> State:
-    """The state saved in `path`, or a new one where there is none or it belongs to other settings."""
+    """The state saved in `path`, or a new one where there is none, a damaged one or one of other settings."""
     state = new_state(data, config, backend)
-    if not (path.exists() and path.with_suffix(".json").exists()):
+    if not path.exists():
         return state
-    info = load_info(path)
-    changed = changed_section(info.config, trained_settings(config))
-    if changed or info.classes != data.classes:
-        log.info("training starts anew: %s changed since the last time", changed or "the classes")
-        return state
-    tensors = load_tensors(path)
-    state.network.load_state_dict(tensors["network"])
-    state.optimizer.load_state_dict(tensors["optimizer"])
-    # The tensors' own rows count: a stop between the two files leaves the JSON one epoch behind.
-    state.rows = tensors["rows"]
+    try:
+        tensors, info = load_checkpoint(path)
+        different = changed_settings(info.config, trained_settings(config))
+        if info.classes != data.classes:
+            different = ["the classes changed"]
+        if different:
+            log.info("training starts anew: %s", "; ".join(different))
+            return state
+        if not tensors.keys() >= {"network", "best", "optimizer", "rows"}:
+            raise FiveshotError(f"{path}: a checkpoint, but not one to go on from.")
+        fill(state.network, tensors["network"], path)
+        state.optimizer.load_state_dict(tensors["optimizer"])
+    except FiveshotError as error:
+        log.error("%s Training starts anew.", error)
+        return new_state(data, config, backend)
+    state.best_network, state.rows = tensors["best"], tensors["rows"]
     state.epoch = len(state.rows)
     return state
 
 
-def changed_section(before: TrainedSettings, now: TrainedSettings) -> str | None:
-    """The first section that differs; other epochs only mean to go on for longer, or to be done."""
+def changed_settings(before: TrainedSettings, now: TrainedSettings) -> list[str]:
+    """What differs, such as 'train.batch was 50, is 16'; other epochs only mean to go on for longer."""
     same_length = before.train.model_copy(update={"epochs": now.train.epochs})
     before = before.model_copy(update={"train": same_length})
-    return next(
-        (name for name in TrainedSettings.model_fields if getattr(before, name) != getattr(now, name)), None
-    )
+    return changes(before.model_dump(mode="json"), now.model_dump(mode="json"))
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:
@@ -221,32 +227,44 @@ def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> Sta
     state = resume(run.latest, data, config, backend)
     if state.epoch:
         log.info("going on after epoch %d", state.epoch)
+        save(run, state, data, config)  # a stop may have come between two of its files
     while state.epoch < config.train.epochs:
         began = time.monotonic()
         row = {"epoch": state.epoch + 1, "learning_rate": set_learning_rates(state, config)}
         row |= train_epoch(state, data, config, backend) | validate(state, data, config, backend)
         row["choice"] = row.get("te_vad_accuracy", row["sed_accuracy"])
-        row["seconds"] = round(time.monotonic() - began, 1)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "choice")
+        log.info("%s  seconds %.1f", shown, time.monotonic() - began)
         finish_epoch(run, state, row, data, config)
     return state
 
 
 def finish_epoch(run: Run, state: State, row: dict[str, float], data: TrainingData, config: Config) -> None:
-    """Log and save an epoch that is through; `best` before `latest`, so that neither is ever behind."""
-    log.info("  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "choice"))
-    is_best = row["choice"] > state.best
+    """Save an epoch that is through."""
+    if row["choice"] > state.best:
+        state.best_network = {k: v.detach().cpu().clone() for k, v in state.network.state_dict().items()}
     state.epoch += 1
     state.rows.append(row)
-    mean, deviation = data.statistics
-    metrics = {k: v for k, v in row.items() if k != "epoch"}
-    info = CheckpointInfo(data.classes, trained_settings(config), mean, deviation, state.epoch, metrics)
-    tensors = {"network": state.network.state_dict()}
-    if is_best:
-        save_checkpoint(run.best, tensors, info)
-    save_checkpoint(
-        run.latest, tensors | {"optimizer": state.optimizer.state_dict(), "rows": state.rows}, info
-    )
+    save(run, state, data, config)
+
+
+def save(run: Run, state: State, data: TrainingData, config: Config) -> None:
+    """Write the state of the training, which is one file, and what follows from it."""
+    tensors = {
+        "network": state.network.state_dict(),
+        "best": state.best_network,
+        "optimizer": state.optimizer.state_dict(),
+        "rows": state.rows,
+    }
+    best = max(state.rows, key=lambda row: row["choice"])  # the first of equals
+    save_checkpoint(run.latest, tensors, _info(state.rows[-1], data, config))
+    save_checkpoint(run.best, {"network": state.best_network}, _info(best, data, config))
     write_rows(run.metrics, state.rows)
+
+
+def _info(row: dict[str, float], data: TrainingData, config: Config) -> CheckpointInfo:
+    metrics = {name: value for name, value in row.items() if name != "epoch"}
+    return CheckpointInfo(data.classes, trained_settings(config), *data.statistics, row["epoch"], metrics)
 
 
 def training_statistics(files: list[LabelledFile]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,83 @@
+"""Ctrl-C and termination: the process answers within a moment, with one line, whatever it is busy with.
+
+The main thread is told first, so that it can put its things in order. When it does not come back in time,
+because it is deep inside a long computation, a second thread ends the process; files appear whole or not at
+all, so that nothing is lost by that.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GRACE_S = 1.2  # for the main thread to end by itself
+LINE = "stopped; what is done is kept, and the same command goes on from here."
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or the end asked for by the system; `code` is the exit code."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+class _Watch:
+    """Says the line once and ends the process when the main thread does not."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
+        self.ended = threading.Event()
+        self.number = 0
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        # The system's handler writes the signal's number here at once, even while the main thread is busy.
+        number = os.read(self.reader, 1)[0]
+        if number and not self.ended.wait(GRACE_S):
+            os.write(2, f"\n{LINE}\n".encode())
+            os._exit(128 + number)
+        self.ended.wait()
+        os.close(self.reader)
+        os.close(self.writer)
+
+    def raise_in_main(self, number: int, _: object) -> None:
+        first, self.number = self.number == 0, number
+        if first:
+            raise Stopped(number)
+
+    def close(self) -> None:
+        self.ended.set()
+        os.write(self.writer, b"\0")
+
+
+@contextmanager
+def stoppable() -> Iterator[_Watch]:
+    """Within the block, SIGINT and SIGTERM raise `Stopped` here, or end the process soon after.
+
+    In a thread other than the main one, nothing changes.
+    """
+    watch = _Watch()
+    if threading.current_thread() is not threading.main_thread():
+        yield watch
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, watch.raise_in_main) for number in numbers}
+    wakeup = signal.set_wakeup_fd(watch.writer, warn_on_full_buffer=False)
+    try:
+        yield watch
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        watch.close()
+
+
+def say_stopped() -> None:
+    """The line, below whatever a progress bar has left."""
+    print(f"\n{LINE}", file=sys.stderr)
