@@ -72,21 +72,27 @@ set_environment() {
     export PYTHONPATH="$ROOT/src${PYTHONPATH:+:$PYTHONPATH}"
 }
 
+end_on_signals() {
+    trap 'exit 143' TERM
+    trap 'exit 130' INT
+}
+
 # Whoever ends this script ends the stage with it; the stage's exit code is passed on.
 stage() {
-    local child code=0
+    local child code=0 stopped=""
     "$PYTHON" "$@" &
     child=$!
-    trap 'kill -TERM "$child" 2>/dev/null || true' TERM
-    trap 'kill -INT "$child" 2>/dev/null || true' INT
+    # A process in the background hears no INT before it asks for it, but always TERM.
+    trap 'stopped=143; kill -TERM "$child" 2>/dev/null || true' TERM
+    trap 'stopped=130; kill -TERM "$child" 2>/dev/null || true' INT
     wait "$child" || code=$?
     # A signal ends the waiting, not the stage.
     while kill -0 "$child" 2>/dev/null; do
         code=0
         wait "$child" || code=$?
     done
-    trap - TERM INT
-    return "$code"
+    end_on_signals
+    return "${stopped:-$code}"
 }
 
 # Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
@@ -122,6 +128,7 @@ run_tests() {
 
 main() {
     local command="${1:-}"
+    end_on_signals
     [[ $# -gt 0 ]] && shift
     # The other stages have a help of their own.
     if [[ "$command" == @(setup|all|demo) && " $* " == *@(" -h "|" --help ")* ]]; then usage; return; fi

@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from fiveshot.cli import parser, read_settings, run_folder, run_stage, said
 from fiveshot.errors import FiveshotError
+from fiveshot.stopping import LINE
 
 
 def arguments(*words):
@@ -82,7 +83,7 @@ def test_a_mistake_inside_a_run_is_said_once(tmp_path, monkeypatch, capsys):
 
 def test_a_stopped_call_is_one_line_and_130(tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, raising(KeyboardInterrupt()), "--run", tmp_path) == 130
-    assert capsys.readouterr().err == "\nstopped; the same command goes on from here.\n"
+    assert capsys.readouterr().err == f"{LINE}\n"
 
 
 def test_an_error_of_the_program_itself_is_not_hidden(tmp_path, monkeypatch):

@@ -87,6 +87,7 @@ def test_a_stopped_run_goes_on_to_bitwise_the_same_parameters(tmp_path, monkeypa
     assert same_tensors(parts.network.state_dict(), whole.network.state_dict())
     assert [row["epoch"] for row in parts.rows] == [1, 2, 3]
     assert run.metrics.read_text().count("\n") == 4
+    assert files_of(run) == files_of(Run(tmp_path / "whole"))
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path, monkeypatch):

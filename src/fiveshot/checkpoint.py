@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,21 @@ def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
     )
     # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
     buffer = io.BytesIO()
-    torch.save(tensors | {DESCRIPTION: text}, buffer)
+    torch.save(_plain(tensors | {DESCRIPTION: text}), buffer)
     write_bytes(path, buffer.getvalue())
     write_text(path.with_suffix(".json"), text)
+
+
+def _plain(value: object) -> object:
+    """The same in containers and texts of one kind: equal values, wherever they come from, give equal bytes.
+
+    Pickle writes a text once and refers to it afterwards, as long as it is the same object.
+    """
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:

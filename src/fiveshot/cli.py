@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fiveshot.errors import FiveshotError
-from fiveshot.stopping import say_stopped, stoppable
+from fiveshot.stopping import LINE, leave, stoppable
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_CONFIG = ROOT / "config.yaml"
@@ -67,9 +67,11 @@ def said(work: Callable, arguments: argparse.Namespace) -> int:
             if not getattr(error, "logged", False):
                 print(f"error: {error}", file=sys.stderr)
             return 1
-        except BaseException:
+        except BaseException as error:
             # A library that is interrupted may turn that into an error of its own.
-            if not watch.number:
+            if watch.number:
+                leave(watch.number)
+            if not isinstance(error, KeyboardInterrupt):
                 raise
-            say_stopped()
-            return 128 + watch.number
+            print(LINE, file=sys.stderr)
+            return 130

@@ -7,13 +7,16 @@ all, so that nothing is lost by that.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.2  # for the main thread to end by itself
 LINE = "stopped; what is done is kept, and the same command goes on from here."
 
@@ -38,7 +41,8 @@ class _Watch:
 
     def _wait(self) -> None:
         # The system's handler writes the signal's number here at once, even while the main thread is busy.
-        number = os.read(self.reader, 1)[0]
+        # Loading processes that end are signalled as well: those numbers are not ours.
+        number = next(n for n in iter(lambda: os.read(self.reader, 1)[0], None) if n in (0, *SIGNALS))
         if number and not self.ended.wait(GRACE_S):
             os.write(2, f"\n{LINE}\n".encode())
             os._exit(128 + number)
@@ -49,11 +53,13 @@ class _Watch:
     def raise_in_main(self, number: int, _: object) -> None:
         first, self.number = self.number == 0, number
         if first:
+            # Raised where nobody can catch it, it would be printed: the other thread ends the process then.
+            sys.unraisablehook = lambda _: None
             raise Stopped(number)
 
     def close(self) -> None:
-        self.ended.set()
         os.write(self.writer, b"\0")
+        self.ended.set()
 
 
 @contextmanager
@@ -66,8 +72,7 @@ def stoppable() -> Iterator[_Watch]:
     if threading.current_thread() is not threading.main_thread():
         yield watch
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, watch.raise_in_main) for number in numbers}
+    before = {number: signal.signal(number, watch.raise_in_main) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(watch.writer, warn_on_full_buffer=False)
     try:
         yield watch
@@ -78,6 +83,8 @@ def stoppable() -> Iterator[_Watch]:
         watch.close()
 
 
-def say_stopped() -> None:
-    """The line, below whatever a progress bar has left."""
-    print(f"\n{LINE}", file=sys.stderr)
+def leave(number: int) -> NoReturn:
+    """Say the line, below whatever a progress bar has left, and end without a long farewell."""
+    print(f"\n{LINE}", file=sys.stderr, flush=True)
+    atexit._run_exitfuncs()
+    os._exit(128 + number)
