@@ -14,20 +14,27 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+# Imported here once, for all calls: what the stages import when they begin.
+import fiveshot.extraction
+import fiveshot.finetuning
+import fiveshot.pictures  # noqa: F401
 from fiveshot.cli import said
 from fiveshot.errors import FiveshotError
 from fiveshot.files import write_json
@@ -73,22 +80,61 @@ class Pipeline:
         scripts = ("feature_extract", "train", "finetune", "evaluate")
         self.stages = {name: [str(ROOT / f"{name}.py")] for name in scripts}
 
-    def start(self, stage: str, run: Path) -> subprocess.Popen:
-        """One stage in a process group of its own."""
+    def start(self, stage: str, run: Path) -> Call:
+        """Begin one stage."""
         words = ["--config", self.settings, "--data", self.root / "corpus", "--run", run]
-        command = [sys.executable, *self.stages[stage], *map(str, words)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, text=True, start_new_session=True, env=environment, **pipes)
+        return Call([*self.stages[stage], *map(str, words)], self.root / "said.txt")
 
     def finish(self, stage: str, run: Path) -> float:
         """Let a stage come to its end; the seconds it took."""
         began = time.monotonic()
-        process = self.start(stage, run)
-        _, said_ = process.communicate()
-        if process.returncode:
-            raise FiveshotError(f"{stage} ended with {process.returncode}: {said_[-500:]}")
+        call = self.start(stage, run)
+        if call.wait():
+            raise FiveshotError(f"{stage} ended with {call.code}: {call.said()[-500:]}")
         return time.monotonic() - began
+
+
+class Call:
+    """A script in a process of its own, forked from this one, which has imported everything already."""
+
+    def __init__(self, words: list[str], output: Path) -> None:
+        self.output, self.code = output, None
+        sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        held = signal.pthread_sigmask(
+            signal.SIG_BLOCK, SIGNALS[:2]
+        )  # until the child has handlers of its own
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setpgid(0, 0)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(sink, 2)
+            signal.set_wakeup_fd(-1)
+            for number in SIGNALS[:2]:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            self._run(words)
+        with suppress(OSError):  # the child may have done it already
+            os.setpgid(self.pid, self.pid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        os.close(sink)
+
+    def _run(self, words: list[str]) -> NoReturn:
+        sys.argv = words
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as end:
+            os._exit(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(70)
+
+    def wait(self) -> int:
+        """The exit code, or the signal's number below zero."""
+        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def said(self) -> str:
+        return self.output.read_text(encoding="utf-8", errors="replace")
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -97,13 +143,13 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(f.relative_to(run)): f.read_bytes() for f in files if f.name not in ("log.txt", ".lock")}
 
 
-def kill(process: subprocess.Popen, number: int, whole_group: bool, stage: str, count: Count) -> None:
+def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -> None:
     """Send the signal and check the answer."""
     name = f"{stage} {signal.Signals(number).name}"
     began = time.monotonic()
-    (os.killpg if whole_group else os.kill)(process.pid, number)
-    _, text = process.communicate()
-    if process.returncode == 0:
+    (os.killpg if whole_group else os.kill)(call.pid, number)
+    code, text = call.wait(), call.said()
+    if code == 0:
         count.too_late += 1
         return
     count.kills[name] += 1
@@ -111,8 +157,8 @@ def kill(process: subprocess.Popen, number: int, whole_group: bool, stage: str, 
         return
     count.answers_s.append(time.monotonic() - began)
     # Before the program has begun, the system ends it without a word.
-    if process.returncode != -number and (process.returncode != 128 + number or text.count(LINE) != 1):
-        count.wrong.append(f"{name}: exit code {process.returncode}, said {text[-500:]!r}")
+    if code != -number and (code != 128 + number or text.count(LINE) != 1):
+        count.wrong.append(f"{name}: exit code {code}, said {text[-500:]!r}")
     if "Traceback" in text:
         count.wrong.append(f"{name}: a traceback")
 
@@ -137,9 +183,9 @@ def disturb(pipeline: Pipeline, kills: int, count: Count) -> None:
             shutil.rmtree(run, ignore_errors=True)
             shutil.copytree(before[stage], run)
             for _ in range(min(IN_A_ROW, kills - bar.n)):
-                process = pipeline.start(stage, run)
-                time.sleep(rng.uniform(0.1, 1) * lasts[stage])
-                kill(process, rng.choice(SIGNALS), rng.random() < 0.5, stage, count)
+                call = pipeline.start(stage, run)
+                time.sleep(rng.uniform(0.02, 1) * lasts[stage])
+                kill(call, rng.choice(SIGNALS), rng.random() < 0.5, stage, count)
                 bar.update(count.kills.total() - bar.n)
             pipeline.finish(stage, run)
             found = contents(run)
@@ -153,8 +199,11 @@ def main(arguments: argparse.Namespace) -> int:
     """Print what happened; 1 where anything is wrong."""
     count = Count()
     print(f"seed {arguments.seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        disturb(Pipeline(Path(folder), arguments.seed), arguments.kills, count)
+    folder = Path(tempfile.mkdtemp())  # not one that a stopped call would clear away when it ends
+    try:
+        disturb(Pipeline(folder, arguments.seed), arguments.kills, count)
+    finally:
+        shutil.rmtree(folder)
     for name, number in sorted(count.kills.items()):
         print(f"{name:<28} {number}")
     slowest = max(count.answers_s, default=0.0)

@@ -63,7 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+", encoding="utf-8")
+        lock = (folder / ".lock").open("a+b", buffering=0)
     except OSError as error:
         raise WriteError(
             f"{folder}: the folder cannot be written ({error.strerror}); choose another or free its rights."
@@ -82,13 +82,12 @@ def _hold(lock, folder: Path) -> None:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             return  # a file system without locks: nothing can be known
         lock.seek(0)
-        owner = lock.read(200).strip()
+        owner = lock.read(200).decode(errors="replace").strip()
         who = f"another process{f' ({owner})' if owner else ''}"
         raise FiveshotError(f"{folder}: {who} is writing to this folder; wait for it or end it.") from error
     with suppress(OSError):  # a full disk does not matter here
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

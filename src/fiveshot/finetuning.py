@@ -22,7 +22,7 @@ from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config, trained_settings
 from fiveshot.corpus import Corpus, Recording
 from fiveshot.errors import FiveshotError, Problem, WriteError
-from fiveshot.files import changes, whole_file
+from fiveshot.files import changes
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
 from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
@@ -31,7 +31,7 @@ from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
 from fiveshot.stages import labelled_files, opened
-from fiveshot.store import DAMAGE, VERSION, FeatureFile, read_text, write_array, write_text
+from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_text, write_array, write_text
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
 from fiveshot.training import changed_settings
@@ -203,7 +203,7 @@ def write_probabilities(path: Path, found: RecordingProbabilities, sources: dict
 
     `sources`: branch → what its probabilities were made from. All of it is guarded as in feature files.
     """
-    with whole_file(path) as part, h5py.File(part, "w", libver=VERSION) as file:
+    with new_hdf5(path) as (file, _):
         write_text(file, "audio_name", found.audio_name)
         file.attrs.update(frame_rate=found.frame_rate, widen_s=found.widen_s)
         write_array(file, "shots_s", found.shots_s)

@@ -6,8 +6,9 @@ keeps since version 1.10 in its own records, so that damage is an error and neve
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,39 @@ def stored_sources(path: Path) -> dict | None:
         return None
 
 
+class _Sink(io.FileIO):
+    """A file whose failed writes are kept for later: HDF5 itself does not survive a full disk."""
+
+    error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        left = memoryview(data).cast("B")
+        try:
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """An HDF5 file to fill, which appears when it is whole, and a check that all could be written so far.
+
+    Raises:
+        WriteError: it could not be written.
+    """
+    with whole_file(path) as part, _Sink(part, "w+") as sink:
+        with h5py.File(sink, "w", libver=VERSION) as file:
+            yield file, sink.check
+        sink.check()
+
+
 def write_text(item: h5py.HLObject, name: str, text: str) -> None:
     """Keep a text as an attribute of fixed length: those of variable length have no checksum."""
     item.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
@@ -83,10 +117,11 @@ def write_features(path: Path, recording: Recording, settings: Features, sources
 
 def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
     """Write ready features into a file that appears when it is whole."""
-    with whole_file(path) as part, h5py.File(part, "w", libver=VERSION) as file:
+    with new_hdf5(path) as (file, check):
         n_frames = 0
         sums = {kind: np.zeros(3) for kind in settings.channels}
         for block in blocks:
+            check()
             n_frames += len(next(iter(block.values())))
             for kind, values in block.items():
                 _append(file, kind, values, n_frames)
