@@ -48,6 +48,7 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     "checkpoint": fuzz_own.checkpoint_format,
 }
 COLUMNS = ("format", "mutants", "results", "refusals", "failures", "seconds")
+SHOWN = 20  # failures of a format; the JSON holds all
 LIBRARIES = ("h5py", "numpy", "pydantic", "pyyaml", "soundfile", "soxr", "torch")
 
 
@@ -109,7 +110,7 @@ def table(rows: dict[str, dict]) -> list[str]:
         "".join(f"{cell:<14}" if i == 0 else f"{cell:>10}" for i, cell in enumerate(line)) for line in lines
     ]
     for name, row in rows.items():
-        for one in row["failed"]:
+        for one in row["failed"][:SHOWN]:
             detail = (
                 one["detail"]
                 if len(rows) == 1 and row["mutants"] == 1

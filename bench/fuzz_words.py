@@ -153,7 +153,7 @@ YAML_VALUES = (
     "\"1\\'",
 )
 BRACKETS = (("[", "]"), ("[", ""), ("{a: ", "}"), ("- ", ""))
-DEEP = [opened * many + closed * many for many in (60, LONG) for opened, closed in BRACKETS]
+DEEP = [opened * many + closed * many for many in (30, 500) for opened, closed in BRACKETS]
 LEVELS = [f"&b{i} [{', '.join([f'*b{i - 1}'] * 9)}]" for i in range(1, 12)]
 BOMB = f"[&b0 [x, x], {', '.join(LEVELS)}]"  # 2 × 9^11 letters once its aliases are written out
 YAML = (CELLS, YAML_TAGS, YAML_VALUES, YAML_VALUES, (*DEEP, BOMB))

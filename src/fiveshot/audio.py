@@ -76,7 +76,9 @@ def _mono_blocks(path: Path, info: AudioInfo, block_frames: int) -> Iterator[np.
     position = 0
     with _opened(path) as handle:
         while len(samples := handle.read(block_frames, dtype="float32", always_2d=True)):
-            mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
+            # What is not finite is refused in the next line; numpy need not warn of it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
             _check_finite(path, mono, position, info.sample_rate)
             position += len(mono)
             yield mono
