@@ -18,6 +18,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import partial
@@ -32,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import fuzz_audio
 import fuzz_own
+import fuzz_run
 import fuzz_text
-from fuzz_run import FAILURES, LIMIT_S, REFUSAL, RESULT, Format, Outcome, counted, read_all
+from fuzz_run import Format, Outcome
 
 from fiveshot.cli import said
 
@@ -56,16 +58,17 @@ def search(form: Format, seed: int, numbers: Iterable[int], limit_s: float, keep
     """Read these mutants of a format; its row of the table with every failure."""
     began, numbers = time.perf_counter(), list(numbers)
     outcomes: list[Outcome] = []
-    for outcome in tqdm(read_all(form, seed, numbers, limit_s), form.name, len(numbers), unit="mutant"):
+    found = fuzz_run.read_all(form, seed, numbers, limit_s)
+    for outcome in tqdm(found, form.name, len(numbers), unit="mutant"):
         outcomes.append(outcome)
         if outcome.failed and keep:
             store(form, seed, outcome, keep)
-    kinds = counted(outcomes)
+    kinds = Counter(outcome.kind for outcome in outcomes)
     return {
         "mutants": len(outcomes),
-        "results": kinds[RESULT],
-        "refusals": kinds[REFUSAL],
-        "failures": sum(kinds[kind] for kind in FAILURES),
+        "results": kinds[fuzz_run.RESULT],
+        "refusals": kinds[fuzz_run.REFUSAL],
+        "failures": sum(kinds[kind] for kind in fuzz_run.FAILURES),
         "seconds": round(time.perf_counter() - began, 1),
         "failed": [vars(outcome) for outcome in outcomes if outcome.failed],
     }
@@ -128,7 +131,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", choices=list(FORMATS), metavar="FORMAT")
     made.add_argument("--format", choices=list(FORMATS), help="with --number: the format of one mutant")
     made.add_argument("--number", type=int, help="read this mutant alone, and say in full how it ended")
-    made.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for one mutant")
+    made.add_argument("--limit", type=float, default=fuzz_run.LIMIT_S, metavar="S", help="for one mutant")
     made.add_argument("--out", type=Path, metavar="FILE.json")
     made.add_argument("--keep", type=Path, metavar="DIR", help="where mutants that fail are stored")
     return made

@@ -151,7 +151,7 @@ def mutate_json(rng: Random, content: bytes, others: Sequence[bytes]) -> bytes:
     mark = "\x00here\x00"
     try:
         values = json.loads(content)
-    except ValueError:  # an earlier mutation has left no JSON
+    except (ValueError, RecursionError):  # an earlier mutation has left no JSON
         return mutate_bytes(rng, content, others)
     holder, key = _inside(rng, values)
     kind = rng.randrange(8)

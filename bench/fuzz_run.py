@@ -11,7 +11,6 @@ import sys
 import traceback
 import unicodedata
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,8 +166,3 @@ def _confine() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     warnings.simplefilter("error", RuntimeWarning)
-
-
-def counted(outcomes: Sequence[Outcome]) -> Counter:
-    """How many ended in each way."""
-    return Counter(outcome.kind for outcome in outcomes)
