@@ -6,8 +6,9 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fiveshot.annotations import SHOTS, EventTable
 from fiveshot.checkpoint import CheckpointInfo, build_network, load_network, load_tensors, save_checkpoint
 from fiveshot.config import Config, load_config, trained_settings
 from fiveshot.corpus import Recording
+from fiveshot.errors import FiveshotError
 from fiveshot.finetuning import read_probabilities, write_probabilities
 from fiveshot.postprocess import BRANCHES, RecordingProbabilities
 from fiveshot.store import open_features, stored_fingerprint, write_blocks
@@ -56,14 +58,15 @@ def same(wanted: object, found: object, where: str = "") -> None:
         for key in wanted:
             same(wanted[key], found[key], f"{where}.{key}")
     elif isinstance(wanted, torch.Tensor):
-        if (
-            not isinstance(found, torch.Tensor)
-            or wanted.dtype != found.dtype
-            or not torch.equal(wanted, found)
-        ):
+        alike = isinstance(found, torch.Tensor) and wanted.dtype == found.dtype
+        if not (alike and torch.equal(wanted, found)):
             raise Wrong(f"{where}: another tensor")
     elif isinstance(wanted, np.ndarray):
-        if wanted.dtype != found.dtype or not np.array_equal(wanted, found):
+        if (
+            not isinstance(found, np.ndarray)
+            or wanted.dtype != found.dtype
+            or not np.array_equal(wanted, found)
+        ):
             raise Wrong(f"{where}: {str(found)[:200]} in place of {str(wanted)[:200]}")
     elif type(wanted) is not type(found) or wanted != found:
         raise Wrong(f"{where}: {str(found)[:200]!r} in place of {str(wanted)[:200]!r}")
@@ -75,21 +78,38 @@ def events_equal(found: EventTable, wanted: EventTable) -> None:
         raise Wrong(f"events {str(found)[:400]} in place of {str(wanted)[:400]}")
 
 
-def _unchanged(read: Callable[[Path], object], path: Path, content: bytes | None = None) -> Case:
-    """A case of which only the content of the whole file may be read."""
-    wanted = read(path)
-    return Case(path, content or path.read_bytes(), lambda mutant: same(wanted, read(mutant)))
+def _unchanged(files: Sequence[tuple[Path, Callable[[Path], object]]]) -> list[Case]:
+    """Cases of which nothing but the content of a whole file may be read.
+
+    It may be another of them: the splice of a little of one file and all of another is that other.
+    """
+    cases = []
+    for path, read in files:
+        wanted = [read(path)]
+        for other in (other for other, _ in files if other != path):
+            with suppress(FiveshotError):
+                wanted.append(read(other))
+        cases.append(Case(path, path.read_bytes(), partial(_one_of, read, wanted)))
+    return cases
+
+
+def _one_of(read: Callable[[Path], object], wanted: Sequence[object], path: Path) -> None:
+    found = read(path)
+    for other in wanted[1:]:
+        with suppress(Wrong):
+            return same(other, found)
+    same(wanted[0], found)
 
 
 def features_format(folder: Path) -> Format:
     """Feature files with one kind and with both, with and without events."""
-    cases = []
+    files = []
     for kind, classes in (("pcen", ("cow", "dög", "cow")), ("both", ("Q",) * 7), ("pcen", ())):
         config = small_config(f"features.kind={kind}")
         path = folder / f"{kind}{len(classes)}" / "a.h5"
         _write_features(path, config, classes)
-        cases.append(_unchanged(partial(_all_features, config), path))
-    return Format("features", cases, mutate_bytes)
+        files.append((path, partial(_all_features, config)))
+    return Format("features", _unchanged(files), mutate_bytes)
 
 
 def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> None:
@@ -106,7 +126,7 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
 def _all_features(config: Config, path: Path) -> object:
     file = open_features(path, config.features)
     return {
-        "file": file,
+        "file": replace(file, path=Path()),
         "frames": file.frames(),
         "part": file.frames(100, 120),
         "mark": stored_fingerprint(path),
@@ -115,7 +135,7 @@ def _all_features(config: Config, path: Path) -> object:
 
 def probabilities_format(folder: Path) -> Format:
     """Probability files with one branch and with both."""
-    cases = []
+    files = []
     for branches in (BRANCHES, BRANCHES[:1]):
         path = folder / f"{len(branches)}" / "a.h5"
         rng = np.random.default_rng(len(branches))
@@ -130,8 +150,8 @@ def probabilities_format(folder: Path) -> Format:
         )
         write_probabilities(path, found, {name: name * 8 for name in branches})
         same(found, read_probabilities(path))
-        cases.append(_unchanged(read_probabilities, path))
-    return Format("probabilities", cases, mutate_bytes)
+        files.append((path, read_probabilities))
+    return Format("probabilities", _unchanged(files), mutate_bytes)
 
 
 def _write_checkpoint(path: Path) -> None:
@@ -154,16 +174,12 @@ def _loaded(path: Path) -> object:
 def description_format(folder: Path) -> Format:
     """The JSON beside a checkpoint."""
     _write_checkpoint(folder / "best.pt")
-    case = _unchanged(_loaded, folder / "best.json")
-    return Format("json", [case], with_structure(mutate_json))
+    return Format("json", _unchanged([(folder / "best.json", _loaded)]), with_structure(mutate_json))
 
 
 def checkpoint_format(folder: Path) -> Format:
     """The tensors of a checkpoint, beside their description and alone."""
     for name in ("network", "tensors"):
         _write_checkpoint(folder / name / "best.pt")
-    cases = [
-        _unchanged(_loaded, folder / "network" / "best.pt"),
-        _unchanged(load_tensors, folder / "tensors" / "best.pt"),
-    ]
-    return Format("checkpoint", cases, mutate_bytes)
+    files = [(folder / "network" / "best.pt", _loaded), (folder / "tensors" / "best.pt", load_tensors)]
+    return Format("checkpoint", _unchanged(files), mutate_bytes)
