@@ -211,7 +211,30 @@ def test_bytes_that_are_no_utf8_are_refused_with_their_line(csv):
 
 
 def test_an_open_quote_is_refused_with_its_line(csv):
-    refused(csv(f'{HEAD},Q\nx.wav,1,2,POS\n"x.wav,1,2,POS\n'), "line 3 has 1 cells")
+    refused(csv(f'{HEAD},Q\nx.wav,1,2,POS\n"x.wav,1,2,POS\n'), "line 3 is not csv (a quote is not closed)")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", ",\n", "\n,,,,\n"])
+def test_a_quote_left_open_in_a_column_that_is_not_read_loses_no_events(csv, end):
+    rows = f'x.wav,1,2,POS,"faint\nx.wav,3,4,POS,{end}'
+    refused(csv(f"{HEAD},Q,note\n{rows}"), "line 2 is not csv (a quote is not closed)")
+
+
+def test_a_zero_byte_is_refused_because_feature_files_cannot_hold_it(csv):
+    refused(csv(f"{HEAD},Q\nx.wav,1,2,POS\nx\0.wav,3,4,POS\n"), "line 3 holds a zero byte")
+
+
+def test_a_name_loses_the_blanks_behind_its_folder(csv):
+    # Predictions lose them when they are read again, and would belong to another recording.
+    assert read_test_csv(csv(f"{HEAD},Q\nnight/ x.wav,1,2,POS\n")).audio_name == "x.wav"
+
+
+def test_a_sentence_stays_one_short_line_whatever_the_cells_hold(csv):
+    table = f'{HEAD},"a\n\x1b[31mb"\nx.wav,1,2,{"x" * 100_000}\n'
+    refused(csv(table), "column 'a\\n\\x1b[31mb' is 'xxx", train)
+    with pytest.raises(FiveshotError) as caught:
+        train(csv(table))
+    assert len(str(caught.value)) < 1000 and str(caught.value).endswith("write POS, NEG or UNK.")
 
 
 def test_the_line_is_right_after_a_quoted_line_break(csv):

@@ -142,6 +142,15 @@ def test_a_cut_off_file_is_refused_by_the_probe(tmp_path, suffix):
         probe(path)
 
 
+def test_a_cut_off_rf64_is_refused_by_the_probe(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(str(path), noise(66150), 22050, format="RF64")
+    assert probe(path).frames == 66150
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FiveshotError, match="ends before the length"):
+        probe(path)
+
+
 def test_a_wav_header_of_unknown_length_is_read_to_the_end(tmp_path):
     path = written(tmp_path / "a.wav", noise(1000), 22050)
     data = bytearray(path.read_bytes())
@@ -166,3 +175,10 @@ def test_a_sample_that_is_not_finite_is_refused_with_its_time(tmp_path, value):
     path = written(tmp_path / "a.wav", samples, 11025, "FLOAT")
     with pytest.raises(FiveshotError, match=r"a\.wav: the sample at 1\.500 s is not a finite number"):
         list(read_blocks(path, 22050, block_s=0.3))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("channels", [(np.inf, -np.inf), (3e38, 3e38)], ids=["infinite", "overflow"])
+def test_channels_without_a_finite_mean_are_refused_without_a_warning(tmp_path, channels):
+    path = written(tmp_path / "a.wav", np.full((100, 2), channels), 22050, "FLOAT")
+    refused(path, "the sample at 0.000 s is not a finite number")

@@ -113,6 +113,10 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("network: {frames_per_step: 3}", "network.frames_per_step is 3"),
         ("train: {time_filter: {bands: [5, 3]}}", "bands must name the fewest first"),
         ("train: {validation_share: 0}", "train.validation_share is 0"),
+        (f"features: {{sample_rate: 1{'0' * 400}}}", "features.sample_rate is 1"),
+        ("train: {time_mask_frames: 2147483648}", "train.time_mask_frames is 2147483648"),
+        ('paths: {features: "a\\0b"}', "paths.features: control characters"),
+        ('paths: {data: "a\\x85"}', "paths.data: control characters"),
     ],
 )
 def test_an_impossible_value_is_refused(tmp_path, text, words):
@@ -149,6 +153,28 @@ def test_a_doubled_key_is_refused(tmp_path):
 )
 def test_what_is_no_settings_file_is_told_in_one_sentence(tmp_path, text):
     refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!int ''",
+        "!!float ''",
+        "!!bool x",
+        "!!timestamp x",
+        "!!binary x",
+        "!!python/name:os.abort",
+        "!!set {a}",
+    ],
+)
+def test_a_tag_that_does_not_fit_its_value_is_told_in_one_sentence(tmp_path, value):
+    refusal(tmp_path, f"train: {{epochs: {value}}}")
+
+
+def test_aliases_are_refused_before_a_few_lines_of_them_fill_the_memory(tmp_path):
+    levels = [f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 9)}]" for i in range(1, 40)]
+    text = "\n".join(["b0: &b0 [x, x]", *levels, "paths: {data: *b39}"])
+    assert "*b0 is an alias; write the value itself" in refusal(tmp_path, text)
 
 
 def test_an_absent_file_is_told(tmp_path):

@@ -101,12 +101,15 @@ def test_rows_keep_the_order_of_the_file(tmp_path):
         ("a.wav,1", "the cell Endtime is empty"),
         ("a.wav, ,2", "the cell Starttime is empty"),
         (",1,2", "the cell Audiofilename is empty"),
+        ("a.wav,1_5,20", "Starttime is '1_5', which is not a number"),
+        ("a.wav,1,5,2,5", "5 cells where the header has 3"),
+        ('a.wav,1,2\n"', r"line 4 is not csv \(a quote is not closed\)"),
     ],
 )
 def test_a_bad_row_is_an_error_that_names_file_and_line(tmp_path, row, message):
     path = tmp_path / "bad.csv"
     path.write_text(f"{HEADER}a.wav,0,1\n{row}\n")
-    with pytest.raises(FiveshotError, match=rf"bad\.csv, line 3: .*{message}"):
+    with pytest.raises(FiveshotError, match=rf"bad\.csv(, line 3)?: .*{message}"):
         read_predictions(path)
 
 
@@ -150,3 +153,12 @@ def test_other_dots_and_letter_case_belong_to_the_name():
     assert audio_key("site.3.wav") == "site.3"
     assert audio_key("site.mp3") == "site.mp3"
     assert audio_key("Bird.wav") != audio_key("bird.wav")
+
+
+def test_a_row_that_has_lost_a_cell_in_the_middle_is_refused(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(
+        "Audiofilename,Starttime,Endtime,Confidence\na.wav,0.1,0.9\n"
+    )  # the confidence, or a time?
+    with pytest.raises(FiveshotError, match="line 2: 3 cells where the header has 4"):
+        read_predictions(path)

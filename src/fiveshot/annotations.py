@@ -132,7 +132,7 @@ def _sorted_table(events: list[tuple[float, float, str, str]], audio_name: str) 
 
 def _audio_name(path: Path, line: int, cell: str) -> str:
     # The csv may come from another system: both kinds of slash end a folder.
-    name = cell.replace("\\", "/").rsplit("/", 1)[-1]
+    name = cell.replace("\\", "/").rsplit("/", 1)[-1].strip()
     if not name:
         raise _mistake(path, line, "Audiofilename", "is empty; write the name of the audio file")
     return name
@@ -180,7 +180,7 @@ def _mistake(path: Path, line: int, column: str, what: str) -> FiveshotError:
 
 def _read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The checked header, and an iterator over (line number, cells) of the rows below it."""
-    rows = _numbered_rows(path, _read_text(path))
+    rows = csv_rows(path, _read_text(path))
     _, header = next(rows, (0, None))
     if header is None:
         raise FiveshotError(f"{path}: the file is empty; it needs a line of column names at least.")
@@ -203,12 +203,19 @@ def _read_text(path: Path) -> str:
         raise FiveshotError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8 csv.") from error
 
 
-def _numbered_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line each begins on; cells lose surrounding blanks, rows of blank cells are skipped."""
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise FiveshotError(f"{path}: line {line} holds a zero byte; save the file as UTF-8 csv.")
+    lines = io.StringIO(text, newline="").readlines()
+    # A quote that nobody closes makes one cell of all below it, also of the row appended here.
+    reader = csv.reader([*lines, ","], skipinitialspace=True)
     line = 1
     try:
         for row in reader:
+            if reader.line_num > len(lines) and row != ["", ""]:
+                raise csv.Error("a quote is not closed")
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield line, cells

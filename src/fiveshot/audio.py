@@ -76,7 +76,9 @@ def _mono_blocks(path: Path, info: AudioInfo, block_frames: int) -> Iterator[np.
     position = 0
     with _opened(path) as handle:
         while len(samples := handle.read(block_frames, dtype="float32", always_2d=True)):
-            mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
+            # What is not finite is refused in the next line; numpy need not warn of it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
             _check_finite(path, mono, position, info.sample_rate)
             position += len(mono)
             yield mono
@@ -112,20 +114,24 @@ def _check_length(path: Path, handle: soundfile.SoundFile) -> None:
 
 
 def _missing_wav_bytes(path: Path) -> int:
-    """Bytes of samples that a RIFF header promises and the file does not have.
+    """Bytes of samples that a RIFF or RF64 header promises and the file does not have.
 
     libsndfile shortens such a file silently, and annotations of the lost part would look like mistakes.
     """
     with path.open("rb") as handle:
         magic, _, kind = struct.unpack("<4sI4s", handle.read(12).ljust(12))
-        if (magic, kind) != (b"RIFF", b"WAVE"):
+        if magic not in (b"RIFF", b"RF64") or kind != b"WAVE":
             return 0
+        long_size = 0
         while len(head := handle.read(8)) == 8:
             name, size = struct.unpack("<4sI", head)
+            end = handle.tell() + size + size % 2
+            if name == b"ds64":  # the sizes of file and data, where 32 bits are too few
+                _, long_size = struct.unpack("<QQ", handle.read(16).ljust(16, b"\0"))
             if name == b"data":
                 left = os.fstat(handle.fileno()).st_size - handle.tell()
-                return 0 if size >= UNKNOWN_SIZE else size - left
-            handle.seek(size + size % 2, os.SEEK_CUR)
+                return (size if size < UNKNOWN_SIZE else long_size) - left
+            handle.seek(end)
     return 0
 
 

@@ -6,21 +6,37 @@ import copy
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fiveshot.errors import FiveshotError
 from fiveshot.files import write_text
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(lt=2**31)]  # what every library takes
+PositiveInt = Annotated[Whole, Field(gt=0)]
+Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _of_a_path(text: str) -> str:
+    bad = [letter for letter in text if unicodedata.category(letter) in ("Cc", "Zl", "Zp")]
+    _require(not bad, "control characters and line breaks do not belong in a path")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_of_a_path)]
 
 
 class Section(BaseModel):
@@ -30,13 +46,13 @@ class Section(BaseModel):
 
 
 class Paths(Section):
-    data: str
-    features: str | None
+    data: PathText
+    features: PathText | None
 
 
 class CorpusFolders(Section):
-    training_folder: str
-    test_folder: str
+    training_folder: PathText
+    test_folder: PathText
 
 
 class Pcen(Section):
@@ -52,7 +68,7 @@ class Features(Section):
     sample_rate: PositiveInt
     n_fft: PositiveInt
     hop: PositiveInt
-    mels: Annotated[int, Field(ge=16, multiple_of=16)]
+    mels: Annotated[Whole, Field(ge=16, multiple_of=16)]
     f_min: NotNegative
     f_max: Positive
     pcen: Pcen
@@ -81,7 +97,7 @@ class Labels(Section):
 
 
 class Windows(Section):
-    frames: Annotated[int, Field(ge=16)]
+    frames: Annotated[Whole, Field(ge=16)]
     hop_frames: PositiveInt
     background_share: NotNegative
 
@@ -181,7 +197,7 @@ class Detect(Section):
     threshold: Literal["confidence", "fixed"]
     offset: NotNegative
     minimum: Share
-    median_frames: Annotated[int, Field(ge=1)]
+    median_frames: Annotated[Whole, Field(ge=1)]
     long_shot_s: Positive
     long_smooth_frames: PositiveInt
     fill_gap_s: NotNegative
@@ -258,13 +274,18 @@ def embedding_size(config: Config) -> int:
     return config.network.channels * config.features.mels // 16
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: 1e-3 is a number, `no`, `off` and 1:30 are words."""
+    """YAML 1.2 scalars: 1e-3 is a number, `no`, `off` and 1:30 are words. No aliases.
+
+    Aliases of aliases let a few lines stand for more values than memory holds, and no setting needs one.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            words = f"*{event.anchor} is an alias; write the value itself"
+            raise yaml.composer.ComposerError(None, None, words, event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -298,7 +319,8 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _no_doubled_keys)
 def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # A tag that does not fit its value ends in a ValueError, LookupError or AttributeError.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise FiveshotError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fiveshot.annotations import csv_rows
 from fiveshot.errors import FiveshotError
 from fiveshot.files import whole_file
 
@@ -66,7 +67,10 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     columns = _column_positions(f"{path}, line {rows[0][0]}", rows[0][1])
     events: dict[str, list[tuple[float, float]]] = {}
     for line, cells in rows[1:]:
-        name, onset_s, offset_s = _parse(f"{path}, line {line}", cells, columns)
+        where = f"{path}, line {line}"
+        name, onset_s, offset_s = _parse(where, cells, columns)
+        if len(cells) != len(rows[0][1]):
+            raise FiveshotError(f"{where}: {len(cells)} cells where the header has {len(rows[0][1])}.")
         events.setdefault(name, []).append((onset_s, offset_s))
     return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
 
@@ -88,26 +92,24 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Every row that is not blank, with the line it ends on."""
+    """Every row that is not blank, with the line it begins on."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle)
-            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: there is no such file.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise FiveshotError(f"{path}: not a readable csv file ({error}).") from error
+    return list(csv_rows(path, text))
 
 
 def _column_positions(where: str, header: list[str]) -> list[int]:
-    names = [cell.strip() for cell in header]
-    if any(names.count(column) != 1 for column in HEADER):
-        raise FiveshotError(f"{where}: the header must name {','.join(HEADER)}; it is {','.join(names)!r}.")
-    return [names.index(column) for column in HEADER]
+    if any(header.count(column) != 1 for column in HEADER):
+        raise FiveshotError(f"{where}: the header must name {','.join(HEADER)}; it is {','.join(header)!r}.")
+    return [header.index(column) for column in HEADER]
 
 
 def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
-    name, onset, offset = (cells[i].strip() if i < len(cells) else "" for i in columns)
+    name, onset, offset = (cells[i] if i < len(cells) else "" for i in columns)
     if not name:
         raise FiveshotError(f"{where}: the cell {HEADER[0]} is empty.")
     onset_s, offset_s = _seconds(where, HEADER[1], onset), _seconds(where, HEADER[2], offset)
@@ -120,7 +122,8 @@ def _seconds(where: str, column: str, text: str) -> float:
     if not text:
         raise FiveshotError(f"{where}: the cell {column} is empty.")
     try:
-        seconds = float(text)
+        # float() would take '1_5' as 15.
+        seconds = float(text.replace("_", "?"))
     except ValueError as error:
         raise FiveshotError(f"{where}: {column} is {text!r}, which is not a number of seconds.") from error
     if not math.isfinite(seconds) or seconds < 0:
