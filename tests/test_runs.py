@@ -1,9 +1,12 @@
 """Runs: one process at a time, everything logged, and what was left out is counted in the exit code."""
 
+import fcntl
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT, base_config
@@ -67,6 +70,23 @@ def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path, other_process):
     other_process.wait()
     with open_run(tmp_path / "run", CONFIG, "train") as run:
         assert run.config.exists()
+
+
+def test_a_child_of_a_killed_process_does_not_keep_its_lock(tmp_path):
+    reader, writer = os.pipe()
+    with open_run(tmp_path / "run", CONFIG, "train"):
+        child = os.fork()
+        if child == 0:
+            os.write(writer, b"here")
+            time.sleep(60)
+            os._exit(0)
+    os.read(reader, 4)
+    try:
+        with (tmp_path / "run" / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while the child holds it
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_mistake_is_logged_once_and_marked_as_said(tmp_path):

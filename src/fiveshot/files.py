@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from fiveshot.errors import FiveshotError, WriteError
 
@@ -70,11 +71,28 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     with lock:
         _hold(lock, folder)
-        sweep(folder)
-        yield
+        _held.add(lock)
+        try:
+            sweep(folder)
+            yield
+        finally:
+            _held.discard(lock)
 
 
-def _hold(lock, folder: Path) -> None:
+_held: set[BinaryIO] = set()
+
+
+def _let_go() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+# A loading process that outlives this one for a moment is not to keep its locks.
+os.register_at_fork(after_in_child=_let_go)
+
+
+def _hold(lock: BinaryIO, folder: Path) -> None:
     try:
         # The system drops the lock with the process, so that a dead one leaves none behind.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
