@@ -18,13 +18,22 @@ from fuzz_mutations import mutate_bytes, mutate_json, with_structure
 from fuzz_run import Case, Format, Wrong
 
 from fiveshot.annotations import SHOTS, EventTable
-from fiveshot.checkpoint import CheckpointInfo, build_network, load_network, load_tensors, save_checkpoint
+from fiveshot.checkpoint import (
+    DESCRIPTION,
+    CheckpointInfo,
+    build_network,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+)
 from fiveshot.config import Config, load_config, trained_settings
 from fiveshot.corpus import Recording
 from fiveshot.errors import FiveshotError
 from fiveshot.finetuning import read_probabilities, write_probabilities
 from fiveshot.postprocess import BRANCHES, RecordingProbabilities
-from fiveshot.store import open_features, stored_fingerprint, write_blocks
+from fiveshot.runs import Run
+from fiveshot.stages import note_predictions, noted_predictions
+from fiveshot.store import open_features, stored_sources, write_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 MELS = 16
@@ -120,7 +129,7 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
     rng = np.random.default_rng(0)
     kinds = config.features.channels
     blocks = ({kind: rng.random((FRAMES // 2, MELS), np.float32) for kind in kinds} for _ in range(2))
-    write_blocks(path, recording, config.features, "0123456789abcdef" * 4, blocks)
+    write_blocks(path, recording, config.features, {"audio": "0123456789abcdef" * 4}, blocks)
 
 
 def _all_features(config: Config, path: Path) -> object:
@@ -129,7 +138,7 @@ def _all_features(config: Config, path: Path) -> object:
         "file": replace(file, path=Path()),
         "frames": file.frames(),
         "part": file.frames(100, 120),
-        "mark": stored_fingerprint(path),
+        "mark": stored_sources(path),
     }
 
 
@@ -148,7 +157,7 @@ def probabilities_format(folder: Path) -> Format:
             levels={name: 0.1 + 0.5 * number for number, name in enumerate(branches)},
             likeness=rng.random(FRAMES, np.float32),
         )
-        write_probabilities(path, found, {name: name * 8 for name in branches})
+        write_probabilities(path, found, {name: {"seed": 7} for name in branches})
         same(found, read_probabilities(path))
         files.append((path, read_probabilities))
     return Format("probabilities", _unchanged(files), mutate_bytes)
@@ -172,14 +181,41 @@ def _loaded(path: Path) -> object:
 
 
 def description_format(folder: Path) -> Format:
-    """The JSON beside a checkpoint."""
+    """The note beside a run's predictions, and what a checkpoint says of itself, which may say other things."""
+    run = Run(folder / "run")
+    recording = Recording("test", "OWL", "a", "OWL/a", folder, folder, 22050, 1, 3.5, no_events(), "a.wav")
+    note_predictions(run, small_config(), [recording])
+    note = _unchanged(
+        [(run.predictions_note, lambda path: noted_predictions(Run(path.parent), small_config()))]
+    )
     _write_checkpoint(folder / "best.pt")
-    return Format("json", _unchanged([(folder / "best.json", _loaded)]), with_structure(mutate_json))
+    path = folder / "best.json"
+    description = Case(path, path.read_bytes(), _described_anew)
+    return Format("json", [*note, description], with_structure(mutate_json))
+
+
+def no_events() -> EventTable:
+    """A table without rows."""
+    numbers, texts = np.zeros(0), np.array([], object)
+    return EventTable(numbers, numbers, texts, texts, "a.wav")
+
+
+def _described_anew(path: Path) -> None:
+    tensors, _ = load_checkpoint(path.with_suffix(".pt"))
+    target = path.with_name("other.pt")
+    torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)
+    _, info = load_network(target, small_config())
+    if not np.isfinite([*info.mean, *info.deviation]).all():
+        raise Wrong("statistics that are not finite")
+
+
+def _tensors(path: Path) -> dict:
+    return load_checkpoint(path)[0]
 
 
 def checkpoint_format(folder: Path) -> Format:
     """The tensors of a checkpoint, beside their description and alone."""
     for name in ("network", "tensors"):
         _write_checkpoint(folder / name / "best.pt")
-    files = [(folder / "network" / "best.pt", _loaded), (folder / "tensors" / "best.pt", load_tensors)]
+    files = [(folder / "network" / "best.pt", _loaded), (folder / "tensors" / "best.pt", _tensors)]
     return Format("checkpoint", _unchanged(files), mutate_bytes)

@@ -98,7 +98,7 @@ def _described(text: object, path: Path) -> CheckpointInfo:
     wrong = f"{path}: its description is not that of a checkpoint; train again."
     try:
         values = json.loads(text)
-        return CheckpointInfo(
+        info = CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
             config=build_config(values["config"], str(path), TrainedSettings),
             mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
@@ -106,8 +106,13 @@ def _described(text: object, path: Path) -> CheckpointInfo:
             epoch=int(values["epoch"]),
             metrics=dict(values["metrics"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FiveshotError(wrong) from error
+    statistics = np.stack([info.mean, info.deviation]) if info.mean.shape == info.deviation.shape else None
+    channels = len(info.config.features.channels)
+    if statistics is None or statistics.shape != (2, channels) or not np.isfinite(statistics).all():
+        raise FiveshotError(wrong)
+    return info
 
 
 def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:

@@ -205,6 +205,7 @@ def write_probabilities(path: Path, found: RecordingProbabilities, sources: dict
     """
     with new_hdf5(path) as (file, _):
         write_text(file, "audio_name", found.audio_name)
+        write_text(file, "branches", " ".join(found.branches))
         file.attrs.update(frame_rate=found.frame_rate, widen_s=found.widen_s)
         write_array(file, "shots_s", found.shots_s)
         for name, values in {"likeness": found.likeness, **found.branches}.items():
@@ -223,7 +224,7 @@ def _read(path: Path) -> tuple[RecordingProbabilities, dict[str, dict]]:
     """A probability file, and what each branch in it was made from."""
     try:
         with h5py.File(path) as file:
-            names = [name for name in BRANCHES if name in file]
+            names = read_text(file, "branches").split()
             made_from = {name: json.loads(read_text(file[name], "made_from")) for name in names}
             found = RecordingProbabilities(
                 audio_name=read_text(file, "audio_name"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording, corpus_table, read_corpus, training_classes
 from fiveshot.errors import FiveshotError, Problem
-from fiveshot.files import changes, read_json, sha256, write_json
+from fiveshot.files import changes, fingerprint, read_json, sha256, write_json
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, label_frames, list_windows, split_windows
 from fiveshot.store import FeatureFile, feature_path, open_features
@@ -49,7 +49,8 @@ _PREDICTING = ("seed", "features", "labels", "windows", "network", "train", "fin
 
 def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> None:
     """Keep beside the predictions what they were made from, and of which recordings."""
-    write_json(run.predictions_note, _made_from(run, config) | {"recordings": sorted(r.key for r in done)})
+    note = _made_from(run, config) | {"recordings": sorted(recording.key for recording in done)}
+    write_json(run.predictions_note, note | {"fingerprint": fingerprint(note)})
 
 
 def noted_predictions(run: Run, config: Config) -> set[str]:
@@ -61,9 +62,9 @@ def noted_predictions(run: Run, config: Config) -> set[str]:
     if not run.predictions_note.exists():
         raise FiveshotError(f"{run.predictions}: no predictions of this run; run the finetune stage first.")
     note = read_json(run.predictions_note)
-    recordings = note.pop("recordings", None) if isinstance(note, dict) else None
-    if not isinstance(recordings, list):
+    if not isinstance(note, dict) or note.pop("fingerprint", None) != fingerprint(note):
         raise FiveshotError(f"{run.predictions_note}: damaged; run the finetune stage again.")
+    recordings = note.pop("recordings")
     different = changes(note, _made_from(run, config))
     if different:
         raise FiveshotError(

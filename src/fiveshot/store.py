@@ -26,7 +26,15 @@ from fiveshot.files import fingerprint, sha256, whole_file
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
 VERSION = "v110"  # of the HDF5 format
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py says to a damaged file
+DAMAGE = (
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)  # what h5py says to a damaged file
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -240,11 +248,14 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _check(file: h5py.File, path: Path, settings: Features) -> None:
+    shape = int(file.attrs["n_frames"]), settings.mels
     missing = [kind for kind in settings.channels if kind not in file]
     wrong = [key for key, value in _numbers(settings).items() if file.attrs.get(key, value) != value]
     if missing or wrong:
         what = f"holds no {missing[0]}" if missing else f"was made with another features.{wrong[0]}"
         raise FiveshotError(f"{path}: {what}; run the feature stage again with these settings.")
+    if any(file[kind].shape != shape for kind in settings.channels):
+        raise ValueError("frames are missing")
 
 
 def _numbers(settings: Features) -> dict[str, float]:
