@@ -55,6 +55,8 @@ ROWS = {
         speed_parts.long_recording,
         speed_whole.two_hours,
         speed_large.ten_hours,
+        speed_large.many_events,
+        speed_large.many_recordings,
         speed_parts.metric,
     )
 }

@@ -7,9 +7,10 @@ import pytest
 from small import small_config
 
 from bench import speed
-from bench.speed import speed_parts, speed_whole
+from bench.speed import speed_large, speed_parts, speed_whole
 
 SAME = 1e-4
+LARGE = {"HOURS": 1 / 120, "EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}
 TINY = {
     "HOURS": 2,
     "LONG_MINUTES": 1,
@@ -35,6 +36,8 @@ def quick(monkeypatch):
         monkeypatch.setattr(module, "CLASSES", 3)
     for name, value in TINY.items():
         monkeypatch.setattr(speed_whole, name, value)
+    for name, value in LARGE.items():
+        monkeypatch.setattr(speed_large, name, value)
 
 
 @pytest.mark.parametrize("name", [name for name in speed.ROWS if name != "metric"])
