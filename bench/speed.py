@@ -26,6 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import speed_large
 import speed_parts
 import speed_whole
 from speed_common import Bench, peak_memory_mb
@@ -53,6 +54,9 @@ ROWS = {
         speed_parts.half_hour,
         speed_parts.long_recording,
         speed_whole.two_hours,
+        speed_large.ten_hours,
+        speed_large.many_events,
+        speed_large.many_recordings,
         speed_parts.metric,
     )
 }

@@ -1,20 +1,27 @@
-"""What the measurements share: a configuration and a device, generated features, and clocks."""
+"""What the measurements share: a configuration and a device, generated recordings, and clocks."""
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 from fiveshot.adaptation import Task
+from fiveshot.annotations import EventTable
 from fiveshot.checkpoint import build_network
 from fiveshot.compute import Backend
 from fiveshot.config import Config
+from fiveshot.corpus import Recording
 from fiveshot.model import FewShotNetwork
 from fiveshot.query import Recorded
 from fiveshot.support import Support
@@ -22,10 +29,41 @@ from fiveshot.support import Support
 # 528 training windows of 24 each, a quarter of them in a step: as many as the published code was timed with.
 CLASSES = 22
 MINUTE_S = 60.0
+BLOCK_S = 30
 SHOTS_S = (0.74, 0.71, 0.72, 0.73, 0.65)  # of unequal length and at unequal distances, as in the field
 GAPS_S = (0.7, 2.5, 4.2, 2.3, 3.3)
 # Onset, offset, onset, ... of the shots.
 BORDERS_S = np.cumsum([s for pair in zip(GAPS_S, SHOTS_S, strict=True) for s in pair])
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that goes with the measurement."""
+    with tempfile.TemporaryDirectory(prefix="fiveshot-bench-") as name:
+        yield Path(name)
+
+
+def made_recording(folder: Path, split: str, name: str, duration_s: float, events: EventTable) -> Recording:
+    """A recording with an empty csv; its audio is for the caller to write."""
+    csv = folder / f"{name}.csv"
+    csv.write_text("Audiofilename,Starttime,Endtime,Q\n", encoding="utf-8")
+    audio = folder / f"{name}.wav"
+    return Recording(split, name, name, f"{name}/{name}", audio, csv, 0, 1, duration_s, events, audio.name)
+
+
+def made_events(onsets: np.ndarray, offsets: np.ndarray, kind: str) -> EventTable:
+    """POS events of one class."""
+    count = len(onsets)
+    names, values = np.full(count, kind, dtype=object), np.full(count, "POS", dtype=object)
+    return EventTable(np.asarray(onsets), np.asarray(offsets), names, values, "noise.wav")
+
+
+def write_noise(path: Path, minutes: float, rate: int) -> None:
+    """An audio file of noise, 16 bit, written block by block."""
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(str(path), "w", rate, 1, "PCM_16") as file:
+        for _ in range(math.ceil(minutes * 60 / BLOCK_S)):
+            file.write(0.1 * rng.standard_normal(BLOCK_S * rate, dtype=np.float32))
 
 
 class Noise:

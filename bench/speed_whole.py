@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 import resource
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from speed_common import BORDERS_S, CLASSES, MINUTE_S, Bench, Parts, peak_memory_mb
+from speed_common import (
+    BORDERS_S,
+    CLASSES,
+    MINUTE_S,
+    Bench,
+    Parts,
+    made_events,
+    made_recording,
+    peak_memory_mb,
+    temporary_folder,
+    write_noise,
+)
 from speed_parts import training_windows
 
-from fiveshot.annotations import EventTable
 from fiveshot.checkpoint import CheckpointInfo
 from fiveshot.config import Config, trained_settings
-from fiveshot.corpus import Corpus, Recording, class_label
+from fiveshot.corpus import Corpus, class_label
 from fiveshot.extraction import extract
 from fiveshot.finetuning import Trained, finetune_recording
 from fiveshot.postprocess import BRANCHES, detect
@@ -29,42 +35,15 @@ HOURS = 21  # of the stand-in training corpus, one file each: as long as that of
 LONG_MINUTES = 120
 LONG_RATE = 48_000
 FILES, FILE_MINUTES, FILE_RATE = 16, 4, 44_100  # of the feature stage
-BLOCK_S = 30
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="fiveshot-bench-") as name:
-        yield Path(name)
-
-
-def _recording(folder: Path, split: str, name: str, duration_s: float, events: EventTable) -> Recording:
-    csv = folder / f"{name}.csv"
-    csv.write_text("Audiofilename,Starttime,Endtime,Q\n", encoding="utf-8")
-    audio = folder / f"{name}.wav"
-    return Recording(split, name, name, f"{name}/{name}", audio, csv, 0, 1, duration_s, events, audio.name)
-
-
-def _events(onsets: np.ndarray, offsets: np.ndarray, kind: str) -> EventTable:
-    count = len(onsets)
-    names, values = np.full(count, kind, dtype=object), np.full(count, "POS", dtype=object)
-    return EventTable(np.asarray(onsets), np.asarray(offsets), names, values, "noise.wav")
-
-
-def _write_noise(path: Path, minutes: float, rate: int) -> None:
-    rng = np.random.default_rng(0)
-    with soundfile.SoundFile(str(path), "w", rate, 1, "PCM_16") as file:
-        for _ in range(math.ceil(minutes * 60 / BLOCK_S)):
-            file.write(0.1 * rng.standard_normal(BLOCK_S * rate, dtype=np.float32))
 
 
 def features(bench: Bench) -> dict[str, float]:
     """The feature stage on a corpus of about an hour: reading, resampling, features, writing, all cores."""
-    nothing = _events(np.zeros(0), np.zeros(0), "c")
-    with _folder() as folder:
-        made = [_recording(folder, "train", f"n{i}", FILE_MINUTES * 60, nothing) for i in range(FILES)]
+    nothing = made_events(np.zeros(0), np.zeros(0), "c")
+    with temporary_folder() as folder:
+        made = [made_recording(folder, "train", f"n{i}", FILE_MINUTES * 60, nothing) for i in range(FILES)]
         for one in made:
-            _write_noise(one.audio, FILE_MINUTES, FILE_RATE)
+            write_noise(one.audio, FILE_MINUTES, FILE_RATE)
         corpus = Corpus(tuple(made), (), ())
         taken = bench.once(lambda: extract(corpus, folder / "features", bench.config, strict=True))
         size = sum(path.stat().st_size for path in (folder / "features").rglob("*.h5"))
@@ -83,7 +62,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     per_class = math.ceil(3 * config.train.batch / CLASSES)
     short = config.train.model_copy(update={"windows_per_class": per_class})
     config = config.model_copy(update={"train": short})
-    with _folder() as folder:
+    with temporary_folder() as folder:
         clock = Parts(bench)
         files = [_stored_hour(folder, number, config) for number in range(HOURS)]
         clock.end("writing_features_s")
@@ -116,7 +95,7 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
     """An hour of features of noise with half a second of a class in every ten."""
     name, settings = f"h{number}", config.features
     onsets = np.arange(5.0, 60 * MINUTE_S - 5, 10)
-    recording = _recording(folder, "train", name, 60 * MINUTE_S, _events(onsets, onsets + 0.5, "c"))
+    recording = made_recording(folder, "train", name, 60 * MINUTE_S, made_events(onsets, onsets + 0.5, "c"))
     rng = np.random.default_rng(number)
     block = rng.standard_normal((int(MINUTE_S * settings.frame_rate), settings.mels), dtype=np.float32)
     path = folder / f"{name}.h5"
@@ -127,11 +106,16 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
 
 def two_hours(bench: Bench) -> dict[str, float]:
     """A recording of two hours at 48 kHz: features, fine-tuning of both branches, events; one process."""
+    return from_audio_to_events(bench, LONG_MINUTES, LONG_RATE)
+
+
+def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, float]:
+    """Features, fine-tuning of both branches and events of one recording, in this process."""
     config, network = bench.config, bench.network()
-    with _folder() as folder:
-        events = _events(BORDERS_S[0::2], BORDERS_S[1::2], "Q")
-        recording = _recording(folder, "test", "long", LONG_MINUTES * 60.0, events)
-        _write_noise(recording.audio, LONG_MINUTES, LONG_RATE)
+    with temporary_folder() as folder:
+        events = made_events(BORDERS_S[0::2], BORDERS_S[1::2], "Q")
+        recording = made_recording(folder, "test", "long", minutes * 60.0, events)
+        write_noise(recording.audio, minutes, rate)
         clock = Parts(bench)
         path = folder / "long.h5"
         write_features(path, recording, config.features, "long")
@@ -143,6 +127,6 @@ def two_hours(bench: Bench) -> dict[str, float]:
         clock.end("training_windows_s")
         found = finetune_recording(folder / "p.h5", recording, file, trained, config, bench.backend)
         clock.end("finetuning_s")
-        detect(found, config.detect)
+        detected = detect(found, config.detect)
         clock.end("events_s")
-    return {"s": sum(clock.spent.values())} | clock.spent
+    return {"s": sum(clock.spent.values()), "events": len(detected)} | clock.spent

@@ -1,5 +1,6 @@
 """Annotations: what a csv says becomes events in time order; every mistake is named with file and line."""
 
+import csv as csv_module
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.annotations import EventTable, read_test_csv, read_training_csv, shots_of
+from fiveshot.annotations import FIXED_COLUMNS, VALUES, EventTable, read_test_csv, read_training_csv, shots_of
 from fiveshot.errors import FiveshotError
 
 HEAD = "Audiofilename,Starttime,Endtime"
@@ -249,3 +250,28 @@ def test_rows_of_several_audio_files_are_refused(csv):
 @pytest.mark.parametrize("cell", ["", "folder/"])
 def test_a_row_without_an_audio_name_is_refused(csv, cell):
     refused(csv(f"{HEAD},Q\n{cell},1,2,POS\n"), "line 2, column 'Audiofilename' is empty")
+
+
+# Cells lose surrounding blanks, and both kinds of slash end a folder in the name of the audio.
+CELLS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Z"], exclude_characters="/\\"), min_size=1)
+SPANS = st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e3)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@given(st.data(), CELLS, st.lists(CELLS, min_size=2, max_size=4, unique=True), st.lists(SPANS, max_size=6))
+def test_whatever_table_is_written_as_csv_is_read_back_equal(tmp_path_factory, data, name, classes, spans):
+    classes = [f"{one}." for one in classes]  # none is Audiofilename, Starttime or Endtime
+    values = [[data.draw(st.sampled_from(VALUES)) for _ in classes] for _ in spans]
+    path = tmp_path_factory.mktemp("written") / "x.csv"
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        rows = csv_module.writer(handle)
+        rows.writerow([*FIXED_COLUMNS, *classes])
+        rows.writerows([name, *map(repr, span), *row] for span, row in zip(spans, values, strict=True))
+    events = [
+        (*span, one, value)
+        for span, row in zip(spans, values, strict=True)
+        for one, value in zip(classes, row, strict=True)
+        if value != "NEG"
+    ]
+    table = read_training_csv(path, "S")
+    assert rows_of(table) == sorted(events, key=lambda event: event[:2])
+    assert table.audio_name == (name if spans else "x.wav")

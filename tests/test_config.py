@@ -2,14 +2,16 @@
 
 import re
 from collections import Counter
+from functools import reduce
+from operator import getitem
 
 import pytest
 import yaml
 from conftest import ROOT, base_config
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fiveshot.config import load_config, save_config
+from fiveshot.config import build_config, load_config, save_config
 from fiveshot.errors import FiveshotError
 
 BASE = ROOT / "config.yaml"
@@ -240,3 +242,34 @@ def test_every_setting_is_read_by_some_part_of_the_program():
     # A name that stands in several sections must be read at least as often.
     unread = [name for name, count in owners.items() if len(re.findall(rf"\.{name}\b", code)) < count]
     assert not unread
+
+
+ACCEPTED = {
+    "seed": st.integers(0, 2**63 - 1),
+    "paths.data": st.text(st.characters(exclude_categories=["Cs"])),
+    "paths.features": st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    "corpus.test_folder": st.sampled_from(["no", "null", "~", "0x10", "- a", "a: b", "#", "1:30", "é"]),
+    "features.pcen.eps": st.floats(1e-300, 1e300),
+    "labels.widen_s": st.floats(0, 10),
+    "train.decay": st.floats(1e-9, 1),
+    "train.epochs": st.integers(1, 10**12),
+    "train.windows_per_class": st.none() | st.integers(1, 10**6),
+    "detect.likeness": st.floats(0, 1e3),
+    "compute.precision": st.sampled_from(["auto", "float32", "bfloat16"]),
+}
+
+
+@settings(max_examples=30)
+@given(st.fixed_dictionaries({}, optional=ACCEPTED))
+def test_whatever_is_accepted_is_saved_and_read_back_equal(tmp_path_factory, changes):
+    values = base_config().model_dump(mode="json")
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        reduce(getitem, sections, values)[name] = value
+    try:
+        config = build_config(values, "drawn")
+    except FiveshotError:
+        assume(False)
+    path = tmp_path_factory.mktemp("saved") / "c.yaml"
+    save_config(config, path)
+    assert load_config(path) == config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mir_eval.util import match_events
 
@@ -357,3 +357,39 @@ def test_beside_others_a_reference_of_only_shots_counts_as_in_the_official_progr
     assert report["scores_per_audiofile"]["bare.wav"]["FN"] == 5
     found = evaluate(references, {"bare.wav": np.array([[20.0, 21.0]])}, resamples=0)
     assert found["scores_per_audiofile"]["bare.wav"]["FP"] == 1
+
+
+@settings(max_examples=40)
+@given(references=_REFERENCES, seed=st.integers(0, 1000))
+def test_scores_are_bounded_and_f_lies_between_precision_and_recall(references, seed):
+    report = evaluate(references, shaken(references, seed), resamples=20)
+    rows = [*report["scores_per_subset"].values(), *report["scores_per_audiofile"].values()]
+    for row in rows:
+        low, high = sorted((row["precision"], row["recall"]))
+        assert 0 < low <= row["f-measure"] + 1e-12 and row["f-measure"] <= high + 1e-12 <= 1 + 2e-12
+    interval = report["interval_95"]["fmeasure (percentage)"]
+    assert 0 <= interval[0] <= interval[1] <= 100
+
+
+@settings(max_examples=40)
+@given(references=_REFERENCES, seed=st.integers(0, 1000), onset_s=st.floats(1e4, 1e6))
+def test_one_more_false_positive_never_raises_f(references, seed, onset_s):
+    predictions = shaken(references, seed)
+    assume(predictions)
+    # Of a recording without predictions the official program also counts the shots: there it may.
+    name = sorted(predictions)[seed % len(predictions)]
+    more = predictions | {name: np.vstack([predictions[name], [[onset_s, onset_s + 1]]])}
+    before, after = (evaluate(references, p, resamples=0)["overall_scores"] for p in (predictions, more))
+    assert after["FP"] == before["FP"] + 1 and (after["TP"], after["FN"]) == (before["TP"], before["FN"])
+    assert after["fmeasure (percentage)"] <= before["fmeasure (percentage)"]
+    assert after["precision"] <= before["precision"] and after["recall"] == before["recall"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_many_events_match_when_references_and_predictions_change_places(seed):
+    rng = np.random.default_rng(seed)
+    target, predicted = (crowd(rng, rng.integers(1, 40), span_s=rng.uniform(3, 60)) for _ in range(2))
+    there, back = match(target, predicted), match(predicted, target)
+    assert len(there) == len(back) and len(np.unique(there[:, 0])) == len(np.unique(there[:, 1])) == len(
+        there
+    )

@@ -1,5 +1,7 @@
 """Pictures are whole PNGs of the promised size, with or without events, and long recordings are cut."""
 
+import warnings
+
 import librosa
 import matplotlib as mpl
 import numpy as np
@@ -118,6 +120,20 @@ def test_a_stretch_with_everything_is_one_picture(tmp_path):
 def test_what_is_absent_is_left_out(tmp_path, changes):
     draw_stretch(tmp_path / "stretch.png", **changes)
     assert size_of(tmp_path / "stretch.png") == (1100, 704)
+
+
+@pytest.mark.parametrize("title", ["a, $\\frac$", "$x$ $y", "50% {a} \\alpha #1", "鳥 <b>", "x" * 250])
+def test_a_title_is_drawn_as_it_is_written_without_a_warning(tmp_path, title):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_stretch(tmp_path / "p.png", title=title)
+    assert size_of(tmp_path / "p.png") == (1100, 704)
+
+
+def test_a_dollar_sign_is_a_dollar_sign(tmp_path):
+    for name, title in (("formula", "$a$"), ("plain", "a")):
+        draw_stretch(tmp_path / f"{name}.png", title=title)
+    assert (imread(tmp_path / "formula.png") != imread(tmp_path / "plain.png")).any()
 
 
 def test_two_drawings_are_bitwise_identical_and_leave_the_settings_alone(tmp_path):

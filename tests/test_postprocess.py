@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import RATE, small_config
 
+from fiveshot.decoding import decode_events, length_prior
 from fiveshot.postprocess import (
     RecordingProbabilities,
     detect,
@@ -244,3 +245,24 @@ def test_events_unlike_the_shots_are_dropped(decoder):
     names = [settings_of(f"decoder={decoder}", f"likeness={least}") for least in (0, 0.4, 0.5, 1.1)]
     assert [len(detect(found, one)) for one in names] == [2, 2, 1, 0]
     assert detect(found, names[2])[0].onset_s == detect(found, names[0])[0].onset_s
+
+
+@given(
+    pieces=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), max_size=20),
+    share=st.floats(0, 2),
+    median=st.sampled_from([1, 5, 11]),
+)
+def test_no_event_is_shorter_than_the_least_length(pieces, share, median):
+    found = probabilities(np.repeat([p for _, p in pieces], [n for n, _ in pieces]))
+    changes = {"shortest_share": share, "median_frames": median}
+    lengths_s = [e.offset_s - e.onset_s for e in detect(found, PLAIN.model_copy(update=changes))]
+    # The last frame reaches half a frame beyond the recording, where the event ends.
+    assert all(length_s >= share * SHOT / RATE - 0.5 / RATE - ROUNDING for length_s in lengths_s)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), max_size=20), st.floats(0.1, 1))
+def test_the_duration_decoder_gives_events_about_as_long_as_the_shots(pieces, spread):
+    probability = np.repeat([p for _, p in pieces], [n for n, _ in pieces]).astype(float)
+    spans = decode_events(probability, 0.5, np.full(5, float(SHOT)), 7.0, spread)
+    lengths = length_prior(np.full(5, float(SHOT)), spread)[0]
+    assert set(spans[:, 1] - spans[:, 0]) <= set(lengths)

@@ -156,3 +156,26 @@ def test_features_are_standardised_and_zero_beyond_the_end():
     values = source.frames(6, 14)
     assert values.shape == (1, 8, MELS) and values.dtype == np.float32
     assert (values[:, :4] == 2).all() and (values[:, 4:] == 0).all()
+
+
+@settings(max_examples=40)
+@given(
+    n_frames=st.integers(1, 400),
+    sizes=st.sampled_from([(64, 16), (61, 7), (16, 1), (40, 34)]),
+    seed=st.integers(0, 99),
+)
+def test_each_frame_has_what_one_of_the_windows_around_it_says(n_frames, sizes, seed):
+    # Windows that disagree: what is said of a frame depends on where in the window it lies.
+    rng, said = np.random.default_rng(seed), []
+
+    def judge(embedding):
+        said.append(torch.from_numpy(rng.random(embedding.shape[:2], dtype=np.float32)))
+        return said[-1]
+
+    found = probabilities(recorded(noise(n_frames)), windows_of(*sizes), 1, CPU, means(1), judge)
+    by_window = torch.cat(said).numpy()
+    starts = aligned_starts(n_frames, windows_of(*sizes), 1)
+    for t, value in enumerate(found):
+        assert value in [
+            row[t - s] for row, s in zip(by_window, starts, strict=True) if 0 <= t - s < sizes[0]
+        ]

@@ -18,6 +18,7 @@ from fiveshot.sampling import (
     LabelledFile,
     Window,
     WindowDataset,
+    _overlapping,
     class_crops,
     epoch_draw,
     label_frames,
@@ -342,3 +343,12 @@ def test_no_crops_are_arrays_of_length_zero():
     windows = window_set([Window(0, 0, (1,))])
     features, labels = class_crops(ENROLLED, windows, 0, 8, PLAIN, small_config(), np.random.default_rng(0))
     assert features.shape == (0, 1, 8, MELS) and labels.shape == (0, 8)
+
+
+SPOTS = st.lists(st.builds(Window, st.integers(0, 2), st.integers(0, 60), st.just((1,))), max_size=12)
+
+
+@given(SPOTS, SPOTS, st.integers(1, 20))
+def test_windows_overlap_that_share_a_frame(windows, others, frames):
+    shared = [any(w.file == o.file and abs(w.start - o.start) < frames for o in others) for w in windows]
+    assert _overlapping(windows, others, frames).tolist() == shared

@@ -243,3 +243,12 @@ def test_the_same_generator_draws_the_same_windows():
 
     assert all(np.array_equal(a, b) for a, b in zip(draw(3), draw(3), strict=True))
     assert not np.array_equal(draw(3)[0], draw(4)[0])
+
+
+@given(shots=shot_lists(), unknown=UNKNOWN, seed=st.integers(0, 99), crop=st.integers(1, 90))
+def test_without_a_crossfade_every_frame_is_one_of_the_support_with_its_label(shots, unknown, seed, crop):
+    support = found(shots, unknown)
+    values, labels = window(support, f"crop_frames={crop}", "crossfade_frames=0", seed=seed)
+    frames = values[0, :, 0]
+    assert (frames == values[0, :, 1]).all()
+    assert labels.tolist() == support.labels(N_FRAMES)[frames.astype(int)].tolist() and (labels >= 0).all()

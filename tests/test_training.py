@@ -213,21 +213,49 @@ def test_only_frames_of_the_class_make_the_target_vector(tmp_path):
     assert not none.any() and one.any()
 
 
-def test_a_loss_that_is_no_number_names_epoch_and_batch_and_leaves_the_checkpoint(tmp_path, monkeypatch):
+class BadGradient(torch.autograd.Function):
+    """The identity, with a gradient that is no number."""
+
+    @staticmethod
+    def forward(ctx, loss):
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * float("nan")
+
+
+@pytest.mark.parametrize(
+    "what, spoil", [("loss", lambda v: v * float("nan")), ("parameters", BadGradient.apply)]
+)
+def test_what_is_no_number_names_epoch_batch_and_recordings_and_leaves_the_checkpoints(
+    tmp_path, monkeypatch, what, spoil
+):
     run, data, config = prepared(tmp_path, "train.epochs=3")
-    real, calls = training.losses, []
+    real, calls, kept = training.losses, [], {}
 
     def failing(network, batch):
         sed, te_vad = real(network, batch)
         if network.training:
             calls.append(1)
-        return sed * (float("nan") if len(calls) == 4 else 1), te_vad
+        if len(calls) < 4:
+            return sed, te_vad
+        kept.update({path: path.read_bytes() for path in run.latest.parent.iterdir()})
+        return spoil(sed), te_vad
 
     monkeypatch.setattr(training, "losses", failing)
-    with pytest.raises(FiveshotError, match="epoch 2, batch 2"):
+    with pytest.raises(FiveshotError, match=f"the {what} .* epoch 2, batch 2, .*BIRDS/t") as error:
         train(run, data, config, cpu(config))
-    assert load_info(run.latest).epoch == load_info(run.best).epoch == 1
-    assert all(torch.isfinite(value).all() for value in load_tensors(run.latest)["network"].values())
+    assert "\n" not in str(error.value) and load_info(run.latest).epoch == 1
+    assert len(kept) == 4 and {path: path.read_bytes() for path in run.latest.parent.iterdir()} == kept
+
+
+def test_a_step_that_overflows_is_not_saved(tmp_path):
+    # The first and only batch of an epoch has a finite loss and a finite gradient.
+    run, data, config = prepared(tmp_path, "train.learning_rate=1e30", "train.batch=200")
+    with pytest.raises(FiveshotError, match="the parameters are not finite in epoch 1, batch 1"):
+        train(run, data, config, cpu(config))
+    assert not run.latest.exists()
 
 
 def test_a_learning_rate_that_explodes_is_said(tmp_path):

@@ -188,3 +188,28 @@ def test_an_event_that_touches_an_edge_from_inside_is_whole():
 def test_a_window_in_the_middle_of_a_long_event_is_ignored_as_a_whole():
     assert (window_labels(np.ones(50, int), 10, 20, "ignore") == IGNORED).all()
     assert (window_labels(np.ones(50, int), 10, 20, "keep") == 1).all()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([-1, 0, 1, 2]), st.integers(1, 9)), min_size=1, max_size=9), st.data()
+)
+def test_only_events_that_lie_wholly_in_a_window_keep_their_labels(pieces, data):
+    labels = np.repeat([value for value, _ in pieces], [length for _, length in pieces])
+    start, window = data.draw(st.integers(0, len(labels) - 1)), data.draw(st.integers(1, 40))
+    wanted = np.full(window, IGNORED)
+    wanted[: len(labels[start : start + window])] = labels[start : start + window]
+    for first, end in runs(labels > 0):
+        if first < start or end > start + window:
+            wanted[max(first - start, 0) : max(end - start, 0)] = IGNORED
+    assert np.array_equal(window_labels(labels, start, window), wanted)
+
+
+@given(sizes)
+def test_each_frame_is_taken_from_a_window_that_holds_it_in_order(size):
+    n_frames, window, hop = size
+    starts = query_starts(n_frames, window, hop)
+    numbers = np.repeat(np.arange(len(starts))[:, None], window, axis=1)
+    taken = stitch(numbers, starts, n_frames, hop)
+    frames = np.arange(n_frames)
+    assert (np.diff(taken) >= 0).all() and taken[0] == 0 and taken[-1] in (0, len(starts) - 1)
+    assert ((starts[taken] <= frames) & (frames < starts[taken] + window)).all()

@@ -9,6 +9,7 @@ import numpy as np
 
 from fiveshot.config import Config
 from fiveshot.corpus import Recording
+from fiveshot.errors import FiveshotError, Problem
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.plots import pick_stretches, plot_detection
 from fiveshot.postprocess import RecordingProbabilities, fuse, threshold
@@ -18,19 +19,32 @@ from fiveshot.stages import opened
 
 
 def draw_detections(
-    run: Run, config: Config, recordings: tuple[Recording, ...], predictions: dict[str, np.ndarray]
-) -> list[Path]:
-    """Draw the first `metric.pictures` recordings of each subset that have probabilities."""
+    run: Run,
+    config: Config,
+    recordings: tuple[Recording, ...],
+    predictions: dict[str, np.ndarray],
+    strict: bool = False,
+) -> tuple[list[Path], list[Problem]]:
+    """Draw the first `metric.pictures` recordings of each subset that have probabilities.
+
+    What cannot be drawn comes back as problems, or with `strict` stops it.
+    """
     by_key = {audio_key(name): events for name, events in predictions.items()}
     drawn: dict[str, int] = defaultdict(int)
     targets: list[Path] = []
+    problems: list[Problem] = []
     for recording in recordings:
         path = probability_path(run, recording)
         if drawn[recording.subset] < config.metric.pictures and path.exists():
             drawn[recording.subset] += 1
             events = by_key.get(audio_key(recording.audio_name), np.zeros((0, 2)))
-            targets += draw_recording(run, config, recording, events)
-    return targets
+            try:
+                targets += draw_recording(run, config, recording, events)
+            except FiveshotError as error:
+                if strict:
+                    raise
+                problems.append(Problem(recording.audio, str(error)))
+    return targets, problems
 
 
 def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:

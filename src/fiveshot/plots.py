@@ -6,6 +6,7 @@ which colour-blind readers can tell apart. Times are in seconds from the start o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def plot_detection(
         _draw_probabilities(curves, probabilities, threshold, first_s, frame_rate)
         _mark_query((picture, bars, curves), query_s, (first_s, last_s))
         # Above the axes' own title line, where "query" may stand.
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        # A name may hold $ signs: they are no formula.
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
         curves.set_xlim(first_s, last_s)
         curves.set_xlabel("time in the recording (s)")
         figure.align_ylabels()
@@ -326,5 +328,7 @@ def _save(figure: Figure, target: Path) -> None:
     FigureCanvasAgg(figure)
     # The temporary name ends in .part, so that the format cannot be told from it. Without the name of the
     # software in it, the same figure gives the same bytes.
-    with whole_file(target) as part:
+    with whole_file(target) as part, warnings.catch_warnings():
+        # A letter that the font lacks becomes a box in the title, which needs no warning.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(part, format="png", metadata={"Software": None})

@@ -83,17 +83,19 @@ def probabilities(
 ) -> np.ndarray:
     """P(POS) of every frame, windows stitched: (n_frames,) float32."""
     per_window = -(-windows.frames // frames_per_step)
-    found = []
+    starts = aligned_starts(recorded.n_frames, windows, frames_per_step)
+    # One array from the beginning: thousands of small ones, each kept amid the large ones of the network
+    # that come and go, leave holes too small to be used again, gigabytes of them in ten hours.
+    found, done = np.empty((len(starts), windows.frames), np.float32), 0
     for group, features, steps in stretches(recorded, windows, frames_per_step, device):
         embedding = encode(features)[0, steps]
         first = torch.from_numpy((group - group[0]) // frames_per_step)
         index = (first[:, None] + torch.arange(per_window)).to(device)
-        found.append(
-            to_frames(judge(embedding[index]), frames_per_step, windows.frames).float().cpu().numpy()
-        )
-    starts = aligned_starts(recorded.n_frames, windows, frames_per_step)
+        judged = to_frames(judge(embedding[index]), frames_per_step, windows.frames)
+        found[done : done + len(group)] = judged.float().cpu().numpy()
+        done += len(group)
     count = max(recorded.n_frames, windows.frames)
-    return stitch(np.concatenate(found), starts, count, windows.hop_frames)[: recorded.n_frames]
+    return stitch(found, starts, count, windows.hop_frames)[: recorded.n_frames]
 
 
 @torch.inference_mode()

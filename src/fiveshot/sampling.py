@@ -7,6 +7,7 @@ processes change nothing.
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,31 +127,32 @@ def _rarest_class(windows: list[Window]) -> np.ndarray:
 
 
 def _without_overlap(windows: list[Window], held: set[int], frames: int) -> tuple[WindowSet, WindowSet]:
-    taken: dict[int, list[int]] = {}
-    for i in held:
-        taken.setdefault(windows[i].file, []).append(windows[i].start)
-    starts = {file: np.sort(values) for file, values in taken.items()}
-
-    def touches(window: Window) -> bool:
-        near = starts.get(window.file)
-        return near is not None and bool((np.abs(near - window.start) < frames).any())
-
-    train = [w for i, w in enumerate(windows) if i not in held and not touches(w)]
+    chosen = [windows[i] for i in sorted(held)]
+    touched = _overlapping(windows, chosen, frames)
+    train = [w for i, w in enumerate(windows) if i not in held and not touched[i]]
     kept = {c for w in train for c in w.classes}
     # A class must not be lost to training because all its windows were held out or touch those that were.
     lost = {c for w in windows for c in w.classes} - kept
-    back = [w for w in windows if lost & set(w.classes)]
-    train += [w for w in back if w not in set(train)]
-    blocked = {(w.file, w.start) for w in train}
-    valid = [
-        windows[i]
-        for i in sorted(held)
-        if not any(
-            (windows[i].file, s) in blocked
-            for s in range(windows[i].start - frames + 1, windows[i].start + frames)
-        )
-    ]
+    present = set(train)
+    train += [w for w in windows if lost & set(w.classes) and w not in present]
+    blocked = _overlapping(chosen, train, frames)
+    valid = [w for w, taken in zip(chosen, blocked, strict=True) if not taken]
     return window_set(sorted(train, key=lambda w: (w.file, w.start))), window_set(valid)
+
+
+def _overlapping(windows: list[Window], others: list[Window], frames: int) -> np.ndarray:
+    """Which windows share a frame with one of the others: (windows,) bool."""
+    starts: dict[int, list[int]] = {}
+    for other in others:
+        starts.setdefault(other.file, []).append(other.start)
+    found = np.zeros(len(windows), dtype=bool)
+    for near in starts.values():
+        near.sort()
+    for i, window in enumerate(windows):
+        near = starts.get(window.file, [])
+        first = bisect_right(near, window.start - frames)
+        found[i] = first < len(near) and near[first] < window.start + frames
+    return found
 
 
 def window_set(windows: list[Window]) -> WindowSet:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -29,6 +30,7 @@ from fiveshot.store import normalisation
 from fiveshot.windows import IGNORED
 
 log = logging.getLogger("fiveshot")
+NAMED = 5  # recordings in a message
 HEAD_WINDOWS = 16  # that pass the TE-VAD head at once when it trains on a CPU
 
 
@@ -144,15 +146,30 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
             sed, te_vad = losses(state.network, batch)
         loss = config.train.sed_weight * sed + config.train.te_vad_weight * te_vad
         if not torch.isfinite(loss):
-            raise FiveshotError(
-                f"training: the loss is not finite in epoch {state.epoch + 1}, batch {number + 1}; "
-                "the last checkpoint is kept: lower train.learning_rate and train again."
-            )
+            raise _not_finite("the loss is", state, number, data, pairs, config)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
+        # A finite loss may have a gradient that is not, and a step may be too long for float32.
+        if not torch.isfinite(get_total_norm(p.detach() for p in state.network.parameters())):
+            raise _not_finite("the parameters are", state, number, data, pairs, config)
         totals += sed.item(), te_vad.item(), 1
     return {"sed_loss": float(totals[0] / totals[2]), "te_vad_loss": float(totals[1] / totals[2])}
+
+
+def _not_finite(
+    what: str, state: State, number: int, data: TrainingData, pairs: list, config: Config
+) -> FiveshotError:
+    """The end of training: in which epoch and batch, and which recordings were in it."""
+    batch = pairs[number * config.train.batch : (number + 1) * config.train.batch]
+    paths = {data.files[data.train.windows[window].file].features.path for window, _ in batch}
+    names = sorted(f"{path.parent.name}/{path.stem}" for path in paths)
+    others = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return FiveshotError(
+        f"training: {what} not finite in epoch {state.epoch + 1}, batch {number + 1}, with windows of "
+        f"{', '.join(names[:NAMED])}{others}; the last checkpoint is kept: lower train.learning_rate, "
+        "or take these recordings out, and train again."
+    )
 
 
 @torch.inference_mode()

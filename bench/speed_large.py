@@ -1,0 +1,194 @@
+"""Rows of bench/speed.py for what is large in one way: ten hours in a file, thousands of events, of files."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from speed_common import Bench, Parts, made_recording, peak_memory_mb, temporary_folder
+from speed_whole import from_audio_to_events
+
+from fiveshot.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
+from fiveshot.config import Config, build_config
+from fiveshot.corpus import class_label
+from fiveshot.extraction import extract
+from fiveshot.finetuning import finetune_all
+from fiveshot.metric import evaluate
+from fiveshot.plots import pick_stretches, plot_detection
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect
+from fiveshot.predictions import read_predictions, write_predictions
+from fiveshot.references import corpus_references
+from fiveshot.runs import Run
+from fiveshot.sampling import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
+from fiveshot.stages import checked_corpus, training_data
+from fiveshot.store import FeatureFile, normalisation, open_features, write_blocks
+from fiveshot.support import find_support, support_windows
+from fiveshot.training import TrainingData, train, window_loader
+from fiveshot.windows import event_frames
+
+HOURS, RATE = 10, 22_050
+EVENTS, EVENT_S, APART_S = 5_000, 0.4, 1.0
+BLOCK_FRAMES = 2_560
+FILES, SEARCHED, FILE_S = 900, 100, 2.0  # recordings to train on, and to be searched
+SUBSETS = 20  # a class in each
+CALLS_S = 0.05 + 0.25 * np.arange(7)  # in each of these recordings
+FEW_STEPS = {"sed": {"steps": 2, "pseudo_from_step": 1}, "te_vad": {"steps": 2}, "support": {"windows": 4}}
+
+
+def ten_hours(bench: Bench) -> dict[str, float]:
+    """A recording of ten hours: features, fine-tuning of both branches, events; one process."""
+    return from_audio_to_events(bench, HOURS * 60, RATE)
+
+
+def many_events(bench: Bench) -> dict[str, float]:
+    """One recording with thousands of events: everything but the network, whose work they do not change."""
+    config, settings = bench.config, bench.config.features
+    onsets = 2.0 + APART_S * np.arange(EVENTS)
+    spans = np.stack([onsets, onsets + EVENT_S], axis=1)
+    with temporary_folder() as folder:
+        files = {column: _write_csv(folder / f"{column}.csv", spans, column) for column in ("Q", "CALL")}
+        clock = Parts(bench)
+        table = read_test_csv(files["Q"])
+        trained_on = read_training_csv(files["CALL"], "A")
+        clock.end("csv_s")
+        length_s = float(onsets[-1]) + 2.0
+        path, recording = folder / "m.h5", made_recording(folder, "train", "m", length_s, trained_on)
+        write_blocks(path, recording, settings, "mark", _bright(spans, length_s, config))
+        file = open_features(path, settings)
+        clock.end("features_s")
+        labelled = LabelledFile(file, label_frames(file, "A", [class_label("A", "A")], config.labels.widen_s))
+        chosen, held = split_windows(list_windows([labelled], config), config)
+        data = TrainingData([labelled], chosen, held, ["A/CALL"], normalisation([file]))
+        pairs = epoch_draw(chosen, config.train.batch, np.random.default_rng(0))
+        next(iter(window_loader(data, chosen, pairs, [0], config, bench.backend, augment=True)))
+        clock.end("training_windows_s")
+        shots = shots_of(table, files["Q"])
+        support = find_support(shots, table.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s)
+        window, kind = config.windows.frames, config.finetune.support
+        features = file.frames(0, support.query_start + window)
+        support_windows(features, support, kind, window, kind.windows, np.random.default_rng(0))
+        clock.end("support_s")
+        found = _found(spans, file.n_frames, config)
+        detections = {
+            decoder: detect(found, config.detect.model_copy(update={"decoder": decoder}))
+            for decoder in ("threshold", "duration")
+        }
+        clock.end("decoding_s")
+        write_predictions(folder / "p.csv", detections["duration"])
+        predicted = read_predictions(folder / "p.csv")
+        report = evaluate(corpus_references([replace(recording, events=table)]), predicted)
+        clock.end("metric_s")
+        _draw(folder, file, found, spans, predicted["m.wav"])
+        clock.end("picture_s")
+    return (
+        {"s": sum(clock.spent.values())}
+        | clock.spent
+        | {
+            "detected": len(detections["duration"]),
+            "detected_by_threshold": len(detections["threshold"]),
+            "f_measure": report["overall_scores"]["fmeasure (percentage)"],
+        }
+    )
+
+
+def many_recordings(bench: Bench) -> dict[str, float]:
+    """A thousand recordings of two seconds through all stages, with few steps: what each one costs."""
+    with temporary_folder() as folder:
+        config, run = _few_steps(bench.config, folder), Run(folder / "run")
+        spans = np.stack([CALLS_S, CALLS_S + 0.1], axis=1)
+        for number in range(FILES):
+            subset = folder / "Training_Set" / f"s{number % SUBSETS}"
+            _write_recording(subset / f"{number}.wav", spans, "CALL", number)
+        for number in range(SEARCHED):
+            _write_recording(folder / "Validation_Set" / "v" / f"v{number}.wav", spans, "Q", number)
+        clock = Parts(bench)
+        corpus = checked_corpus(config, strict=True)
+        clock.end("check_s")
+        extract(corpus, run.features(config), config, strict=True)
+        clock.end("features_s")
+        data, _ = training_data(run, config, corpus, strict=True)
+        clock.end("listing_windows_s")
+        train(run, data, config, bench.backend)
+        clock.end("training_s")
+        detections, _ = finetune_all(run, corpus, config, bench.backend, strict=True)
+        clock.end("finetuning_s")
+        write_predictions(run.predictions, detections)
+        evaluate(corpus_references(corpus.test), read_predictions(run.predictions))
+        clock.end("metric_s")
+    largest = peak_memory_mb(resource.RUSAGE_CHILDREN)
+    return {"s": sum(clock.spent.values())} | clock.spent | {"largest_worker_mb": largest}
+
+
+def _write_csv(path: Path, spans: np.ndarray, column: str, audio_name: str = "m.wav") -> Path:
+    rows = [f"{audio_name},{onset!r},{offset!r},POS" for onset, offset in spans.tolist()]
+    path.write_text("\n".join([f"Audiofilename,Starttime,Endtime,{column}", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def _write_recording(audio: Path, spans: np.ndarray, column: str, seed: int) -> None:
+    audio.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.1 * np.random.default_rng(seed).standard_normal(round(FILE_S * RATE))
+    soundfile.write(str(audio), samples, RATE)
+    _write_csv(audio.with_suffix(".csv"), spans, column, audio.name)
+
+
+def _few_steps(config: Config, folder: Path) -> Config:
+    """One epoch and few steps on each recording."""
+    values = config.model_dump(mode="json")
+    values["paths"]["data"] = str(folder)
+    values["train"]["epochs"] = 1
+    for section, changes in FEW_STEPS.items():
+        values["finetune"][section] |= changes
+    return build_config(values, "few steps")
+
+
+def _bright(spans: np.ndarray, length_s: float, config: Config) -> Iterator[dict[str, np.ndarray]]:
+    """Features of a recording in which the spans are brighter than the rest, in blocks."""
+    rate, rng = config.features.frame_rate, np.random.default_rng(0)
+    active = _active(spans, int(length_s * rate), config)
+    for first in range(0, len(active), BLOCK_FRAMES):
+        loud = active[first : first + BLOCK_FRAMES, None].astype(np.float32)
+        block = loud + rng.standard_normal((len(loud), config.features.mels), dtype=np.float32)
+        yield dict.fromkeys(config.features.channels, block)
+
+
+def _active(spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
+    """1 in the frames of the spans, 0 elsewhere: (n_frames,)."""
+    inside = np.zeros(n_frames)
+    widen_s, rate = config.labels.widen_s, config.features.frame_rate
+    for first, end in event_frames(spans[:, 0], spans[:, 1], rate, n_frames, widen_s):
+        inside[first:end] = 1
+    return inside
+
+
+def _found(spans: np.ndarray, n_frames: int, config: Config) -> RecordingProbabilities:
+    """Probabilities that know the events."""
+    curve = (0.05 + 0.9 * _active(spans, n_frames, config)).astype(np.float32)
+    curves, levels = dict.fromkeys(BRANCHES, curve), dict.fromkeys(BRANCHES, 0.9)
+    rate, alike = config.features.frame_rate, np.ones(n_frames, np.float32)
+    return RecordingProbabilities("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
+
+
+def _draw(
+    folder: Path, file: FeatureFile, found: RecordingProbabilities, truth: np.ndarray, detected: np.ndarray
+) -> None:
+    shown = np.concatenate([truth, detected])
+    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
+        first, end = int(first_s * file.frame_rate), int(end_s * file.frame_rate)
+        plot_detection(
+            folder / f"{first}.png",
+            title="many events",
+            features=file.frames(first, end)[0],
+            frame_rate=file.frame_rate,
+            first_s=first_s,
+            probabilities={name: curve[first:end] for name, curve in found.branches.items()},
+            threshold=None,
+            shots=found.shots_s,
+            truth=truth,
+            unknown=np.zeros((0, 2)),
+            detections=detected,
+        )
