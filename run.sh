@@ -2,7 +2,7 @@
 # One door to every stage; `./run.sh -h` lists them. Works from any directory.
 set -euo pipefail
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 
 usage() {
     cat <<'EOF'
@@ -126,12 +126,24 @@ run_tests() {
     )
 }
 
+asks_for_help() {
+    local word
+    for word in "$@"; do
+        if [[ "$word" == -h || "$word" == --help ]]; then return 0; fi
+    done
+    return 1
+}
+
 main() {
     local command="${1:-}"
     end_on_signals
     [[ $# -gt 0 ]] && shift
     # The other stages have a help of their own.
-    if [[ "$command" == @(setup|all|demo) && " $* " == *@(" -h "|" --help ")* ]]; then usage; return; fi
+    if [[ "$command" == @(setup|all|demo) ]] && asks_for_help "$@"; then usage; return; fi
+    if [[ "$ROOT" == *:* ]]; then
+        echo "error: $ROOT: python cannot be run from a folder with a colon in its name; rename it." >&2
+        return 1
+    fi
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;

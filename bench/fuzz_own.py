@@ -133,12 +133,14 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
 
 
 def _all_features(config: Config, path: Path) -> object:
-    file = open_features(path, config.features)
+    file, mark = open_features(path, config.features), stored_sources(path)
+    if mark is None:
+        raise FiveshotError("the feature stage makes it anew.")
     return {
         "file": replace(file, path=Path()),
         "frames": file.frames(),
         "part": file.frames(100, 120),
-        "mark": stored_sources(path),
+        "mark": mark,
     }
 
 
@@ -181,7 +183,7 @@ def _loaded(path: Path) -> object:
 
 
 def description_format(folder: Path) -> Format:
-    """The note beside a run's predictions, and what a checkpoint says of itself, which may say other things."""
+    """The note beside predictions; what a checkpoint says of itself, which may be another truth."""
     run = Run(folder / "run")
     recording = Recording("test", "OWL", "a", "OWL/a", folder, folder, 22050, 1, 3.5, no_events(), "a.wav")
     note_predictions(run, small_config(), [recording])

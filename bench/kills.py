@@ -143,24 +143,25 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(f.relative_to(run)): f.read_bytes() for f in files if f.name not in ("log.txt", ".lock")}
 
 
-def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -> None:
-    """Send the signal and check the answer."""
+def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -> bool:
+    """Send the signal and check the answer; False where the stage had ended before."""
     name = f"{stage} {signal.Signals(number).name}"
     began = time.monotonic()
     (os.killpg if whole_group else os.kill)(call.pid, number)
     code, text = call.wait(), call.said()
     if code == 0:
         count.too_late += 1
-        return
+        return False
     count.kills[name] += 1
     if number == signal.SIGKILL:
-        return
+        return True
     count.answers_s.append(time.monotonic() - began)
     # Before the program has begun, the system ends it without a word.
     if code != -number and (code != 128 + number or text.count(LINE) != 1):
         count.wrong.append(f"{name}: exit code {code}, said {text[-500:]!r}")
     if "Traceback" in text:
         count.wrong.append(f"{name}: a traceback")
+    return True
 
 
 def disturb(pipeline: Pipeline, kills: int, count: Count) -> None:
@@ -185,7 +186,8 @@ def disturb(pipeline: Pipeline, kills: int, count: Count) -> None:
             for _ in range(min(IN_A_ROW, kills - bar.n)):
                 call = pipeline.start(stage, run)
                 time.sleep(rng.uniform(0.02, 1) * lasts[stage])
-                kill(call, rng.choice(SIGNALS), rng.random() < 0.5, stage, count)
+                if not kill(call, rng.choice(SIGNALS), rng.random() < 0.5, stage, count):
+                    lasts[stage] *= 0.8  # the machine is less busy than when this was measured
                 bar.update(count.kills.total() - bar.n)
             pipeline.finish(stage, run)
             found = contents(run)

@@ -231,11 +231,15 @@ def test_a_name_loses_the_blanks_behind_its_folder(csv):
 
 
 def test_a_sentence_stays_one_short_line_whatever_the_cells_hold(csv):
-    table = f'{HEAD},"a\n\x1b[31mb"\nx.wav,1,2,{"x" * 100_000}\n'
-    refused(csv(table), "column 'a\\n\\x1b[31mb' is 'xxx", train)
+    table = f'{HEAD},a\nx.wav,1,2,"\n\x1b[31m{"x" * 100_000}"\n'
+    refused(csv(table), "column 'a' is '\\n\\x1b[31mxxx", train)
     with pytest.raises(FiveshotError) as caught:
         train(csv(table))
     assert len(str(caught.value)) < 1000 and str(caught.value).endswith("write POS, NEG or UNK.")
+
+
+def test_a_class_whose_name_does_not_print_is_refused(csv):
+    refused(csv(f'{HEAD},"a\n\x1b[31mb"\n'), "line 1, column 4 is 'a\\n\\x1b[31mb'", train)
 
 
 def test_the_line_is_right_after_a_quoted_line_break(csv):

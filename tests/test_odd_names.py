@@ -90,7 +90,7 @@ def test_a_recording_whose_name_holds_a_backslash_keeps_it(tmp_path):
 def test_features_that_are_not_finite_are_told_of_the_audio(corpus_root, tmp_path):
     recording = read_corpus(corpus_root).test[0]
     soundfile.write(str(recording.audio), np.full(50000, 1e30), 22050, subtype="DOUBLE", format="WAV")
-    said = extract_one(recording, tmp_path / "x.h5", base_config("features.kind=both").features)
+    said = extract_one(recording, tmp_path / "x.h5", base_config("features.kind=both").features).error
     assert "not finite" in said and ".part" not in said
 
 

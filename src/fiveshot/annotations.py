@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiveshot.errors import FiveshotError
+from fiveshot.errors import FiveshotError, steers
 
 SHOTS = 5
 FIXED_COLUMNS = ("Audiofilename", "Starttime", "Endtime")
@@ -132,9 +132,13 @@ def _sorted_table(events: list[tuple[float, float, str, str]], audio_name: str) 
 
 def _audio_name(path: Path, line: int, cell: str) -> str:
     # The csv may come from another system: both kinds of slash end a folder.
-    name = cell.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    name = cell.rsplit("/", 1)[-1].strip()
+    if Path(name).stem != path.stem:  # where a name holds a backslash, it is no folder's end
+        name = name.rsplit("\\", 1)[-1].strip()
     if not name:
         raise _mistake(path, line, "Audiofilename", "is empty; write the name of the audio file")
+    if steers(name):
+        raise _mistake(path, line, "Audiofilename", f"is {name!r}; take out what does not print")
     return name
 
 
@@ -232,6 +236,8 @@ def _require(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
     for number, name in enumerate(header, start=1):
         if not name:
             raise FiveshotError(f"{path}: line 1, column {number} has no name; name it or take it out.")
+        if steers(name):
+            raise FiveshotError(f"{path}: line 1, column {number} is {name!r}; take out what does not print.")
         if header.count(name) > 1:
             raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or take out one.")
 

@@ -29,9 +29,11 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 def run_folder(arguments: argparse.Namespace) -> Path:
     """The run's folder: as given, or runs/<name> in the project."""
-    if arguments.run:
-        return arguments.run.resolve()
-    return ROOT / "runs" / (arguments.config.stem if arguments.config else "default")
+    name = arguments.config.stem if arguments.config else "default"
+    folder = (arguments.run or ROOT / "runs" / name).resolve()
+    if folder in (ROOT, ROOT / "runs"):
+        raise FiveshotError(f"{folder}: no place for a run, whose files would mix with others; give --run.")
+    return folder
 
 
 def read_settings(arguments: argparse.Namespace):

@@ -22,6 +22,7 @@ PositiveInt = Annotated[Whole, Field(gt=0)]
 Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # float32 ends a little above
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -135,8 +136,8 @@ class TimeFilter(Section):
 class Train(Section):
     epochs: PositiveInt
     batch: PositiveInt
-    learning_rate: Positive
-    te_vad_learning_rate: Positive
+    learning_rate: LearningRate
+    te_vad_learning_rate: LearningRate
     decay: Annotated[float, Field(gt=0, le=1)]
     decay_epochs: PositiveInt
     sed_weight: NotNegative
@@ -163,8 +164,8 @@ class Support(Section):
 class SedBranch(Section):
     steps: PositiveInt
     windows_per_step: PositiveInt
-    head_learning_rate: Positive
-    encoder_learning_rate: NotNegative
+    head_learning_rate: LearningRate
+    encoder_learning_rate: Annotated[float, Field(ge=0, le=1e30)]
     support_weight: Positive
     training_weight: NotNegative
     negative_weight: NotNegative
@@ -180,7 +181,7 @@ class SedBranch(Section):
 class TeVadBranch(Section):
     steps: PositiveInt
     windows_per_step: PositiveInt
-    learning_rate: Positive
+    learning_rate: LearningRate
 
 
 class Finetune(Section):
@@ -301,6 +302,12 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$"),
     list("-+0123456789."),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back: a text that looks like one of its numbers is put in quotes."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def _no_doubled_keys(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -431,4 +438,5 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved settings as YAML that `load_config` reads back to an equal Config."""
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    values = config.model_dump(mode="json")
+    write_text(path, yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

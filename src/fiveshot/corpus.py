@@ -21,7 +21,7 @@ import numpy as np
 
 from fiveshot.annotations import SINGLE_CLASS_COLUMN, EventTable, read_test_csv, read_training_csv, shots_of
 from fiveshot.audio import AudioInfo, probe
-from fiveshot.errors import FiveshotError, Problem
+from fiveshot.errors import FiveshotError, Problem, steers
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -126,16 +126,21 @@ def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recor
             f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
         )
     recordings = []
-    for entry in _entries(folder):
-        if entry.is_dir():
-            recordings += _read_subset(entry, split, problems)
+    above = tuple(os.path.realpath(place) for place in (folder.parent, folder))
+    for entry in _entries(folder, problems):
+        if entry.is_dir() and os.path.realpath(entry) in above:
+            problems.append(Problem(entry, "is a link back up to the corpus; take it out."))
+        elif entry.is_dir():
+            recordings += _read_subset(entry, split, above, problems)
         elif _kind(entry) == "audio":
             problems.append(Problem(entry, f"lies in no subset folder; move it to {folder.name}/SUBSET/."))
     return sorted(recordings, key=lambda item: item.key)
 
 
-def _read_subset(folder: Path, split: str, problems: list[Problem]) -> list[Recording]:
-    groups = _by_stem(_files(folder, (os.path.realpath(folder),)))
+def _read_subset(
+    folder: Path, split: str, above: tuple[str, ...], problems: list[Problem]
+) -> list[Recording]:
+    groups = _by_stem(_files(folder, (*above, os.path.realpath(folder)), problems))
     if not groups:
         problems.append(Problem(folder, "holds no recordings; add NAME.wav or NAME.flac with NAME.csv."))
     pairs = (_pair(group, problems) for group in groups)
@@ -143,24 +148,33 @@ def _read_subset(folder: Path, split: str, problems: list[Problem]) -> list[Reco
     return [item for item in recordings if item]
 
 
-def _entries(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind."""
+def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
+    """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind.
+
+    Names that do not print are a problem: they would forge lines of reports, and are no keys for HDF5.
+    """
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise FiveshotError(f"{folder}: could not be listed ({error.strerror}); check its rights.") from error
-    return [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
+    entries = [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
+    for path in entries:
+        if steers(path.name):
+            problems.append(Problem(folder, f"the name {path.name!r} does not print; rename it."))
+    return [path for path in entries if not steers(path.name)]
 
 
-def _files(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+def _files(folder: Path, above: tuple[str, ...], problems: list[Problem]) -> Iterator[Path]:
     """Every file below a folder; links are followed, except one that leads back up to `above`."""
-    for entry in _entries(folder):
+    for entry in _entries(folder, problems):
         if entry.is_dir():
             real = os.path.realpath(entry)
             if real not in above:
-                yield from _files(entry, (*above, real))
+                yield from _files(entry, (*above, real), problems)
         elif entry.is_file():
             yield entry
+        elif _kind(entry):
+            problems.append(Problem(entry, "is a link to nothing; mend it or take it out."))
 
 
 def _kind(path: Path) -> str:
@@ -182,16 +196,8 @@ def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _printable(path: Path) -> bool:
-    # Bytes that are no UTF-8 come as lone surrogates, which neither print nor serve as a key in HDF5.
-    return not any("\ud800" <= letter <= "\udfff" for letter in path.name)
-
-
 def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | None:
     """The one audio file and the one csv of a group; anything else is a problem."""
-    if not _printable(group[0]):
-        problems.append(Problem(group[0].parent, f"the name {group[0].name!r} is not UTF-8; rename it."))
-        return None
     audio = [path for path in group if _kind(path) == "audio"]
     tables = [path for path in group if _kind(path) == "csv"]
     names = ", ".join(path.name for path in group)

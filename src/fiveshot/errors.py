@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control and formatting characters, surrogates, line ends
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line ends
 BEGINNING, END = 500, 300  # letters that are kept of a message longer than both
 
 
@@ -18,13 +18,25 @@ class FiveshotError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_shortened("".join(map(_printable, message))))
+        super().__init__(_shortened(escaped(message)))
 
 
-def _printable(letter: str) -> str:
-    if unicodedata.category(letter) in UNPRINTABLE:
-        return letter.encode("unicode_escape").decode()
-    return letter
+def escaped(text: str) -> str:
+    """The text on one line, in letters that print."""
+    return "".join(_escaped_letter(letter) if _steers(letter) else letter for letter in text)
+
+
+def steers(text: str) -> bool:
+    """Does the text hold what does not print: line ends, terminal sequences, bytes that are no UTF-8?"""
+    return any(map(_steers, text))
+
+
+def _steers(letter: str) -> bool:
+    return unicodedata.category(letter) in UNPRINTABLE
+
+
+def _escaped_letter(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def _shortened(message: str) -> str:
@@ -45,4 +57,4 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return escaped(f"{self.path}: {self.message}")

@@ -26,15 +26,8 @@ from fiveshot.files import fingerprint, sha256, whole_file
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
 VERSION = "v110"  # of the HDF5 format
-DAMAGE = (
-    OSError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-)  # what h5py says to a damaged file
+# What h5py says to a damaged file.
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -132,6 +125,10 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
             check()
             n_frames += len(next(iter(block.values())))
             for kind, values in block.items():
+                if not np.isfinite(values).all():
+                    raise FiveshotError(
+                        f"{recording.audio}: the features are not finite; check the audio for overflow."
+                    )
                 _append(file, kind, values, n_frames)
                 sums[kind] += (
                     values.size,
@@ -150,8 +147,6 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
 
 
 def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> None:
-    if not np.isfinite(values).all():
-        raise FiveshotError(f"{file.filename}: the features are not finite; check the audio for overflow.")
     if kind not in file:
         file.create_dataset(
             kind,
