@@ -231,8 +231,8 @@ def test_a_name_loses_the_blanks_behind_its_folder(csv):
 
 
 def test_a_sentence_stays_one_short_line_whatever_the_cells_hold(csv):
-    table = f'{HEAD},a\nx.wav,1,2,"\n\x1b[31m{"x" * 100_000}"\n'
-    refused(csv(table), "column 'a' is '\\n\\x1b[31mxxx", train)
+    table = f'{HEAD},a\nx.wav,1,2,"x\n\x1b[31m{"x" * 100_000}"\n'
+    refused(csv(table), "column 'a' is 'x\\n\\x1b[31mxxx", train)
     with pytest.raises(FiveshotError) as caught:
         train(csv(table))
     assert len(str(caught.value)) < 1000 and str(caught.value).endswith("write POS, NEG or UNK.")
