@@ -1,5 +1,7 @@
 """Training: the same run twice, a run in two parts, and what must not reach the parameters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,17 @@ def test_other_settings_start_anew(tmp_path, change):
     other = small_config("train.epochs=1", change)
     state = resume(run.latest, data, other, cpu(other))
     assert state.epoch == 0 and not state.rows
+
+
+def test_other_recordings_start_anew_and_are_told(tmp_path, caplog, monkeypatch):
+    run, data, config = prepared(tmp_path, "train.epochs=1")
+    train(run, data, config, cpu(config))
+    monkeypatch.setattr(training.log, "propagate", True)
+    caplog.set_level("INFO", "fiveshot")
+    fewer = replace(data, files=data.files[:-1])
+    assert resume(run.latest, fewer, config, cpu(config)).epoch == 0
+    assert "training recordings changed (0 new, 1 gone)" in caplog.messages[-1]
+    assert resume(run.latest, data, config, cpu(config)).epoch == 1
 
 
 def files_of(run):

@@ -11,7 +11,7 @@ import io
 import json
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class CheckpointInfo:
     deviation: np.ndarray
     epoch: int
     metrics: dict[str, float]
+    recordings: list[str] = field(default_factory=list)  # marks of its feature files, sorted
 
 
 def build_network(config: Config, n_classes: int) -> FewShotNetwork:
@@ -55,6 +56,7 @@ def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
             "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
             "epoch": info.epoch,
             "metrics": info.metrics,
+            "recordings": info.recordings,
         }
     )
     # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
@@ -105,6 +107,7 @@ def _described(text: object, path: Path) -> CheckpointInfo:
             deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
             epoch=int(values["epoch"]),
             metrics=dict(values["metrics"]),
+            recordings=[str(mark) for mark in values["recordings"]],
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FiveshotError(wrong) from error

@@ -19,7 +19,7 @@ from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
 from fiveshot.annotations import shots_of
 from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
-from fiveshot.config import Config, trained_settings
+from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording
 from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.files import changes
@@ -34,7 +34,7 @@ from fiveshot.stages import labelled_files, opened
 from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_text, write_array, write_text
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
-from fiveshot.training import changed_settings
+from fiveshot.training import changed
 
 log = logging.getLogger("fiveshot")
 METHOD = 3  # raise when the same settings come to give other probabilities
@@ -65,9 +65,9 @@ def prepare(
             "use the corpus it was trained on, or train again."
         )
     sources = _sources(config, mark_of(network, info))
-    different = changed_settings(info.config, trained_settings(config))
+    different = changed(info, files, config)
     if different:
-        log.info("note: the checkpoint was trained with other settings: %s", "; ".join(different))
+        log.info("note: the checkpoint was trained differently: %s", "; ".join(different))
     network.to(backend.device)
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))

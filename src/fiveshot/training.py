@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fiveshot.augment import mask
 from fiveshot.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
-from fiveshot.config import Config, TrainedSettings, trained_settings
+from fiveshot.config import Config, trained_settings
 from fiveshot.errors import FiveshotError
 from fiveshot.files import changes
 from fiveshot.kernels import SumInPieces
@@ -214,9 +214,7 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
         return state
     try:
         tensors, info = load_checkpoint(path)
-        different = changed_settings(info.config, trained_settings(config))
-        if info.classes != data.classes:
-            different = ["the classes changed"]
+        different = changed(info, data.files, config)
         if different:
             log.info("training starts anew: %s", "; ".join(different))
             return state
@@ -232,11 +230,21 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     return state
 
 
-def changed_settings(before: TrainedSettings, now: TrainedSettings) -> list[str]:
-    """What differs, such as 'train.batch was 50, is 16'; other epochs only mean to go on for longer."""
-    same_length = before.train.model_copy(update={"epochs": now.train.epochs})
-    before = before.model_copy(update={"train": same_length})
-    return changes(before.model_dump(mode="json"), now.model_dump(mode="json"))
+def changed(info: CheckpointInfo, files: list[LabelledFile], config: Config) -> list[str]:
+    """In what a training with these settings and recordings differs from the one of the checkpoint.
+
+    Such as 'train.batch was 50, is 16'; other epochs only mean to go on for longer.
+    """
+    before, now = (one.model_dump(mode="json") for one in (info.config, trained_settings(config)))
+    before["train"]["epochs"] = now["train"]["epochs"]
+    old, new = set(info.recordings), set(marks_of(files))
+    counts = f"{len(new - old)} new, {len(old - new)} gone"
+    return [*changes(before, now), *([f"training recordings changed ({counts})"] if old != new else [])]
+
+
+def marks_of(files: list[LabelledFile]) -> list[str]:
+    """What tells these training recordings, with their annotations, from others."""
+    return sorted(file.features.mark for file in files)
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:
@@ -281,7 +289,8 @@ def save(run: Run, state: State, data: TrainingData, config: Config) -> None:
 
 def _info(row: dict[str, float], data: TrainingData, config: Config) -> CheckpointInfo:
     metrics = {name: value for name, value in row.items() if name != "epoch"}
-    return CheckpointInfo(data.classes, trained_settings(config), *data.statistics, row["epoch"], metrics)
+    settings, marks = trained_settings(config), marks_of(data.files)
+    return CheckpointInfo(data.classes, settings, *data.statistics, row["epoch"], metrics, marks)
 
 
 def training_statistics(files: list[LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
