@@ -160,7 +160,7 @@ def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -
     if code != -number and (code != 128 + number or text.count(LINE) != 1):
         count.wrong.append(f"{name}: exit code {code}, said {text[-500:]!r}")
     if "Traceback" in text:
-        count.wrong.append(f"{name}: a traceback")
+        count.wrong.append(f"{name}: a traceback, {text[-1500:]!r}")
     return True
 
 

@@ -128,6 +128,18 @@ def test_other_recordings_start_anew_and_are_told(tmp_path, caplog, monkeypatch)
     assert resume(run.latest, data, config, cpu(config)).epoch == 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_feature_file_that_is_damaged_on_the_way_is_one_sentence(tmp_path, workers):
+    run, data, config = prepared(tmp_path, f"compute.workers={workers}")
+    path = data.files[0].features.path
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) // 2] ^= 255
+    path.write_bytes(stored)
+    with pytest.raises(FiveshotError, match=r"t0\.h5: a damaged feature file") as caught:
+        train(run, data, config, cpu(config))
+    assert "Traceback" not in str(caught.value)
+
+
 def files_of(run):
     return {
         path.relative_to(run.folder): path.read_bytes() for path in run.folder.rglob("*") if path.is_file()

@@ -259,10 +259,8 @@ def finetune_all(
             path = probability_path(run, recording)
             found = finetune_recording(path, recording, file, trained, config, backend)
             events = detect(found, config.detect)
-        except WriteError:
-            raise
         except FiveshotError as error:
-            if strict:
+            if strict or isinstance(error, WriteError):
                 raise
             problems.append(Problem(recording.audio, str(error)))
             continue

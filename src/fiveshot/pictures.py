@@ -9,7 +9,7 @@ import numpy as np
 
 from fiveshot.config import Config
 from fiveshot.corpus import Recording
-from fiveshot.errors import FiveshotError, Problem
+from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.plots import pick_stretches, plot_detection
 from fiveshot.postprocess import RecordingProbabilities, fuse, threshold
@@ -41,7 +41,7 @@ def draw_detections(
             try:
                 targets += draw_recording(run, config, recording, events)
             except FiveshotError as error:
-                if strict:
+                if strict or isinstance(error, WriteError):
                     raise
                 problems.append(Problem(recording.audio, str(error)))
     return targets, problems

@@ -62,6 +62,20 @@ class _Watch:
         self.ended.set()
 
 
+_watching: list[_Watch] = []
+
+
+def _leave_it_to_the_parent() -> None:
+    if _watching:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+# A loading process is told to end by the one that forked it, and has nothing to say.
+os.register_at_fork(after_in_child=_leave_it_to_the_parent)
+
+
 @contextmanager
 def stoppable() -> Iterator[_Watch]:
     """Within the block, SIGINT and SIGTERM raise `Stopped` here, or end the process soon after.
@@ -73,10 +87,12 @@ def stoppable() -> Iterator[_Watch]:
         yield watch
         return
     before = {number: signal.signal(number, watch.raise_in_main) for number in SIGNALS}
+    _watching.append(watch)
     wakeup = signal.set_wakeup_fd(watch.writer, warn_on_full_buffer=False)
     try:
         yield watch
     finally:
+        _watching.remove(watch)
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -70,6 +70,16 @@ class _Sink(io.FileIO):
             self.error = error
         return len(data)
 
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
     def check(self) -> None:
         """Raise what went wrong so far."""
         if self.error is not None:

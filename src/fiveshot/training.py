@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
 from fiveshot.augment import mask
@@ -120,16 +120,48 @@ def window_loader(
     # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
     automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
     return DataLoader(
-        dataset,
+        _Saying(dataset),
         batch_size=config.train.batch,
+        collate_fn=_collated,
         num_workers=config.compute.workers or automatic,
         pin_memory=backend.device.type == "cuda",
     )
 
 
+class _Saying(Dataset):
+    """Mistakes come back as values: raised in a loading process, they would be wrapped in its traceback."""
+
+    def __init__(self, dataset: WindowDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor] | FiveshotError:
+        try:
+            return self.dataset[index]
+        except FiveshotError as error:
+            return error
+
+
+def _collated(items: list) -> dict[str, Tensor] | FiveshotError:
+    return next((item for item in items if isinstance(item, FiveshotError)), None) or default_collate(items)
+
+
 def _batches(loader: DataLoader, backend: Backend, title: str) -> Iterator[dict[str, Tensor]]:
-    for batch in tqdm(loader, desc=title, leave=False, dynamic_ncols=True):
-        yield {key: value.to(backend.device, non_blocking=True) for key, value in batch.items()}
+    try:
+        for batch in tqdm(loader, desc=title, leave=False, dynamic_ncols=True):
+            if isinstance(batch, FiveshotError):
+                raise batch
+            yield {key: value.to(backend.device, non_blocking=True) for key, value in batch.items()}
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        why = str(error).strip().splitlines()[-1]
+        raise FiveshotError(
+            f"training: a loading process ended ({why}); free memory, or shared memory (/dev/shm), or lower "
+            "compute.workers, and train again."
+        ) from error
 
 
 def train_epoch(state: State, data: TrainingData, config: Config, backend: Backend) -> dict[str, float]:
