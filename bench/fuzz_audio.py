@@ -118,7 +118,7 @@ def _check_extracted(path: Path, duration_s: float) -> None:
     settings, none = small_config().features, np.zeros(0)
     table = EventTable(none, none, none.astype(object), none.astype(object), "a.wav")
     recording = Recording("train", "OWL", "a", "OWL/a", path, path, RATE, 1, duration_s, table, "a.wav")
-    write_features(path.with_name("a.h5"), recording, settings, "mark")
+    write_features(path.with_name("a.h5"), recording, settings, {"made by": "fuzz"})
     file = open_features(path.with_name("a.h5"), settings)
     values = file.frames()
     right(bool(np.isfinite(values).all()), "features that are not finite")

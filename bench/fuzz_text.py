@@ -163,7 +163,7 @@ def check_corpus(root: Path, split: str, path: Path) -> None:
 
 def _check_stored(recording: Recording, path: Path) -> None:
     settings = small_config().features
-    write_blocks(path, recording, settings, "mark", [{"pcen": tiny_features()}])
+    write_blocks(path, recording, settings, {"made by": "fuzz"}, [{"pcen": tiny_features()}])
     events_equal(open_features(path, settings).events, recording.events)
 
 

@@ -57,7 +57,7 @@ def many_events(bench: Bench) -> dict[str, float]:
         clock.end("csv_s")
         length_s = float(onsets[-1]) + 2.0
         path, recording = folder / "m.h5", made_recording(folder, "train", "m", length_s, trained_on)
-        write_blocks(path, recording, settings, "mark", _bright(spans, length_s, config))
+        write_blocks(path, recording, settings, {"made by": "bench"}, _bright(spans, length_s, config))
         file = open_features(path, settings)
         clock.end("features_s")
         labelled = LabelledFile(file, label_frames(file, "A", [class_label("A", "A")], config.labels.widen_s))

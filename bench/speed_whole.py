@@ -100,7 +100,7 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
     block = rng.standard_normal((int(MINUTE_S * settings.frame_rate), settings.mels), dtype=np.float32)
     path = folder / f"{name}.h5"
     blocks = (dict.fromkeys(settings.channels, np.roll(block, minute, axis=0)) for minute in range(60))
-    write_blocks(path, recording, settings, name, blocks)
+    write_blocks(path, recording, settings, {"made by": name}, blocks)
     return open_features(path, settings)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,9 @@ class Result:
 
 def extract(corpus: Corpus, root: Path, config: Config, strict: bool = False) -> list[Problem]:
     """Bring the feature folder up to date; what failed comes back as problems, or with `strict` stops it."""
-    with locked(root):
+    # Features that many share may be where nobody can write: then what is there is checked.
+    frozen = root.exists() and not os.access(root, os.W_OK)
+    with nullcontext() if frozen else locked(root):
         return _extract(corpus, root, config, strict)
 
 
