@@ -21,7 +21,7 @@ def drawn(folder, strict=False):
         found = RecordingProbabilities(
             recording.audio_name, 22050 / 256, 0.0, shots_s, curves, dict.fromkeys(curves, 0.5), np.ones(420)
         )
-        write_probabilities(probability_path(run, recording), found, dict.fromkeys(curves, {"seed": 1}))
+        write_probabilities(probability_path(run, recording), found, {key: {"seed": 1} for key in curves})
     probability_path(run, recordings[0]).write_bytes(b"no HDF5")
     return draw_detections(run, config, recordings, {}, strict)
 
