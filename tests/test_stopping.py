@@ -39,6 +39,10 @@ WORK = {
         time.sleep(60)
     except KeyboardInterrupt:
         raise RuntimeError("a library's own") from None""",
+    "with a slow farewell": """
+    import atexit
+    atexit.register(time.sleep, 60)
+    time.sleep(60)""",
     "among files": """
     with whole_file(Path("a.txt")) as part:
         part.write_text("half")

@@ -29,6 +29,14 @@ class Stopped(KeyboardInterrupt):
         self.code = 128 + number
 
 
+_unsaid = threading.Lock()
+
+
+def _say_once() -> None:
+    if _unsaid.acquire(blocking=False):
+        os.write(2, f"\n{LINE}\n".encode())  # below whatever a progress bar has left
+
+
 class _Watch:
     """Says the line once and ends the process when the main thread does not."""
 
@@ -44,7 +52,7 @@ class _Watch:
         # Loading processes that end are signalled as well: those numbers are not ours.
         number = next(n for n in iter(lambda: os.read(self.reader, 1)[0], None) if n in (0, *SIGNALS))
         if number and not self.ended.wait(GRACE_S):
-            os.write(2, f"\n{LINE}\n".encode())
+            _say_once()
             os._exit(128 + number)
         self.ended.wait()
         os.close(self.reader)
@@ -100,7 +108,9 @@ def stoppable() -> Iterator[_Watch]:
 
 
 def leave(number: int) -> NoReturn:
-    """Say the line, below whatever a progress bar has left, and end without a long farewell."""
-    print(f"\n{LINE}", file=sys.stderr, flush=True)
+    """Say the line, and end without a long farewell."""
+    _say_once()
+    # Loading processes have been told to end as well; that they did is no news.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     atexit._run_exitfuncs()
     os._exit(128 + number)
