@@ -22,11 +22,7 @@ LINE = "stopped; what is done is kept, and the same command goes on from here."
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, or the end asked for by the system; `code` is the exit code."""
-
-    def __init__(self, number: int = signal.SIGINT) -> None:
-        super().__init__()
-        self.code = 128 + number
+    """Ctrl-C, or the end asked for by the system."""
 
 
 _unsaid = threading.Lock()
@@ -38,13 +34,15 @@ def _say_once() -> None:
 
 
 class _Watch:
-    """Says the line once and ends the process when the main thread does not."""
+    """Ends the process when the main thread does not; `number` is the signal that came, or 0."""
 
     def __init__(self) -> None:
+        self.number = 0
+
+    def start(self) -> None:
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         self.ended = threading.Event()
-        self.number = 0
         threading.Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:
@@ -63,7 +61,7 @@ class _Watch:
         if first:
             # Raised where nobody can catch it, it would be printed: the other thread ends the process then.
             sys.unraisablehook = lambda _: None
-            raise Stopped(number)
+            raise Stopped
 
     def close(self) -> None:
         os.write(self.writer, b"\0")
@@ -94,6 +92,7 @@ def stoppable() -> Iterator[_Watch]:
     if threading.current_thread() is not threading.main_thread():
         yield watch
         return
+    watch.start()
     before = {number: signal.signal(number, watch.raise_in_main) for number in SIGNALS}
     _watching.append(watch)
     wakeup = signal.set_wakeup_fd(watch.writer, warn_on_full_buffer=False)
