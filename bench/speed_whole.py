@@ -123,7 +123,8 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         file = open_features(path, config.features)
         mean, deviation = normalisation([file])
         info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), mean, deviation, 1, {})
-        trained = Trained(network, info, training_windows(bench, network), dict.fromkeys(BRANCHES, "bench"))
+        sources = {name: {"made by": "bench"} for name in BRANCHES}
+        trained = Trained(network, info, training_windows(bench, network), sources)
         clock.end("training_windows_s")
         found = finetune_recording(folder / "p.h5", recording, file, trained, config, bench.backend)
         clock.end("finetuning_s")

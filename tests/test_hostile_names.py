@@ -50,7 +50,7 @@ def write_hostile_corpus(place: Path) -> Path:
     write(outside / "; exit|.flac", ["CALL"], 3, named="C:\\x\\; exit|.wav")
     write(outside / "**md**.wav", ["CALL"], 4)
     write(test / "=1+1" / FORMULA, ["Q"], 5)
-    write(test / "a\tb" / DASH, ["Q"], 6, named=f"/etc/{DASH}")
+    write(test / "a ~b" / DASH, ["Q"], 6, named=f"/etc/{DASH}")
     # Links: a whole subset, audio and csv of one recording, to nowhere, and round in a circle.
     (train / "linked").symlink_to(outside, target_is_directory=True)
     linked = write(place / "elsewhere" / "one.wav", ["Q"], 8, named=MATHS.replace("\\", ""))
@@ -108,7 +108,7 @@ def test_the_report_counts_each_recording_under_its_name(done):
     place, run, output, _ = done
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert set(report["scores_per_audiofile"]) == NAMES
-    assert set(report["scores_per_subset"]) == {"=1+1", "a\tb"}
+    assert set(report["scores_per_subset"]) == {"=1+1", "a ~b"}
     again = ["--predictions", run / "predictions.csv", "--references", place / CORPUS / TEST]
     (place / CORPUS / TEST / "=1+1" / "nowhere.csv").unlink()
     run_sh("metric", *again, f"--report={place / '%s $x$.json'}", cwd=place)

@@ -77,7 +77,7 @@ def event_file(rows, n_frames=100, frame_rate=10.0):
         np.array(values, object),
         "x.wav",
     )
-    return FeatureFile(Path("x.h5"), ("pcen",), n_frames, frame_rate, n_frames / frame_rate, table, {})
+    return FeatureFile(Path("x.h5"), "m", ("pcen",), n_frames, frame_rate, n_frames / frame_rate, table, {})
 
 
 def dataset(files, windows, pairs, config=None, augment=False, statistics=PLAIN):

@@ -41,7 +41,7 @@ def golden_file(case):
     onset_s, offset_s, names, values = (np.array(column) for column in zip(*rows, strict=True))
     events = EventTable(onset_s, offset_s, names.astype(object), values.astype(object), "x.wav")
     n_frames = case["n_frames"]
-    return FeatureFile(Path("x.h5"), ("pcen",), n_frames, FRAME_RATE, n_frames / FRAME_RATE, events, {})
+    return FeatureFile(Path("x.h5"), "m", ("pcen",), n_frames, FRAME_RATE, n_frames / FRAME_RATE, events, {})
 
 
 @pytest.mark.parametrize("number", range(6))
