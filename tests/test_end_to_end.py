@@ -42,13 +42,12 @@ compute: {workers: 1}
 """
 
 
-def run_sh(*arguments, code=0, cwd=None):
+def run_sh(*arguments, code=0, cwd=None, timeout_s=600):
     """Call run.sh with this python; its output, after checking the exit code."""
     environment = os.environ | {"FIVESHOT_PYTHON": sys.executable}
     words = [str(a) for a in arguments]
-    done = subprocess.run(
-        [str(ROOT / "run.sh"), *words], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600
-    )
+    pipes = {"capture_output": True, "text": True, "timeout": timeout_s}
+    done = subprocess.run([str(ROOT / "run.sh"), *words], env=environment, cwd=cwd, **pipes)
     output = done.stdout + done.stderr
     assert done.returncode == code, output
     assert "Traceback" not in output, output
@@ -146,6 +145,17 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(place
     wanted, found = results(place / "run"), results(again)
     assert wanted.keys() == found.keys()
     assert [name for name in wanted if wanted[name] != found[name]] == []
+
+
+@pytest.mark.skipif("FIVESHOT_SLOW" not in os.environ, reason="takes ten minutes; runs with FIVESHOT_SLOW=1")
+def test_the_demo_gives_the_same_bytes_twice(tmp_path):
+    found = []
+    for workers in (1, 2):
+        run = tmp_path / f"{workers}"
+        run_sh("demo", "--run", run, "--set", f"compute.workers={workers}", timeout_s=3600)
+        found.append(results(run))
+    assert found[0].keys() == found[1].keys()
+    assert [name for name in found[0] if found[0][name] != found[1][name]] == []
 
 
 def test_a_checkpoint_of_another_network_is_refused(place):
