@@ -55,10 +55,10 @@ def main(config, run, arguments) -> int:
     report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples, config.seed)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
-    drawn, problems = draw_detections(run, config, corpus.test, predictions, arguments.strict)
+    drawn, undrawn = draw_detections(run, config, corpus.test, predictions, arguments.strict)
     if drawn:
         log.info("pictures: %s", run.pictures)
-    return report_problems([*corpus.problems, *problems])
+    return report_problems([*corpus.problems, *problems, *undrawn])
 
 
 if __name__ == "__main__":

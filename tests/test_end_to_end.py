@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, write_corpus
+from conftest import ROOT, write_corpus, write_recording
 
 CALLS = ("log.txt", "config.yaml", ".lock")
 TINY = """
@@ -175,6 +175,16 @@ def test_one_bad_recording_does_not_stop_the_others(place, tmp_path):
     assert "few.csv" in output and "five" in output
     assert (tmp_path / "run" / "report.json").is_file()
     assert "few.csv" in run_sh("feature", *arguments, "--strict", code=1)
+
+
+def test_a_recording_without_predictions_is_scored_as_without_any_and_told(place, tmp_path):
+    corpus, run = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(place / "corpus", corpus)
+    shutil.copytree(place / "run", run)
+    write_recording(corpus / "Validation_Set" / "OWL" / "later.wav", ["Q"], [3000], seed=9)
+    arguments = ["--config", place / "tiny.yaml", "--data", corpus, "--run", run]
+    output = run_sh("metric", *arguments, code=3)
+    assert "later.wav: has no predictions" in output and "1 left out" in output
 
 
 def test_a_key_that_nobody_knows_is_one_sentence(place):

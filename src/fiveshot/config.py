@@ -6,7 +6,6 @@ import copy
 import difflib
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fiveshot.errors import FiveshotError
+from fiveshot.errors import FiveshotError, steers
 from fiveshot.files import write_text
 
 Whole = Annotated[int, Field(lt=2**31)]  # what every library takes
@@ -32,8 +31,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _of_a_path(text: str) -> str:
-    bad = [letter for letter in text if unicodedata.category(letter) in ("Cc", "Zl", "Zp")]
-    _require(not bad, "control characters and line breaks do not belong in a path")
+    _require(not steers(text), "control characters and line breaks do not belong in a path")
     return text
 
 

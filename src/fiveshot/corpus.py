@@ -158,10 +158,9 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
     except OSError as error:
         raise FiveshotError(f"{folder}: could not be listed ({error.strerror}); check its rights.") from error
     entries = [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
-    for path in entries:
-        if steers(path.name):
-            problems.append(Problem(folder, f"the name {path.name!r} does not print; rename it."))
-    return [path for path in entries if not steers(path.name)]
+    odd = [path for path in entries if steers(path.name)]
+    problems += [Problem(folder, f"the name {path.name!r} does not print; rename it.") for path in odd]
+    return [path for path in entries if path not in odd]
 
 
 def _files(folder: Path, above: tuple[str, ...], problems: list[Problem]) -> Iterator[Path]:

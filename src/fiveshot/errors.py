@@ -23,7 +23,7 @@ class FiveshotError(Exception):
 
 def escaped(text: str) -> str:
     """The text on one line, in letters that print."""
-    return "".join(_escaped_letter(letter) if _steers(letter) else letter for letter in text)
+    return "".join(letter.encode("unicode_escape").decode() if _steers(letter) else letter for letter in text)
 
 
 def steers(text: str) -> bool:
@@ -33,10 +33,6 @@ def steers(text: str) -> bool:
 
 def _steers(letter: str) -> bool:
     return unicodedata.category(letter) in UNPRINTABLE
-
-
-def _escaped_letter(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
 
 
 def _shortened(message: str) -> str:

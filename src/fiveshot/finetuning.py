@@ -31,7 +31,7 @@ from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
 from fiveshot.stages import labelled_files, opened
-from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_text, write_array, write_text
+from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
 from fiveshot.training import changed
@@ -204,15 +204,15 @@ def write_probabilities(path: Path, found: RecordingProbabilities, sources: dict
     `sources`: branch → what its probabilities were made from. All of it is guarded as in feature files.
     """
     with new_hdf5(path) as (file, _):
-        write_text(file, "audio_name", found.audio_name)
-        write_text(file, "branches", " ".join(found.branches))
+        write_attribute(file, "audio_name", found.audio_name)
+        write_attribute(file, "branches", " ".join(found.branches))
         file.attrs.update(frame_rate=found.frame_rate, widen_s=found.widen_s)
         write_array(file, "shots_s", found.shots_s)
         for name, values in {"likeness": found.likeness, **found.branches}.items():
             write_array(file, name, values.astype(np.float32))
         for name in found.branches:
             file[name].attrs["confidence_level"] = found.levels[name]
-            write_text(file[name], "made_from", json.dumps(sources[name], sort_keys=True))
+            write_attribute(file[name], "made_from", json.dumps(sources[name], sort_keys=True))
 
 
 def read_probabilities(path: Path) -> RecordingProbabilities:
@@ -224,10 +224,10 @@ def _read(path: Path) -> tuple[RecordingProbabilities, dict[str, dict]]:
     """A probability file, and what each branch in it was made from."""
     try:
         with h5py.File(path) as file:
-            names = read_text(file, "branches").split()
-            made_from = {name: json.loads(read_text(file[name], "made_from")) for name in names}
+            names = read_attribute(file, "branches").split()
+            made_from = {name: json.loads(read_attribute(file[name], "made_from")) for name in names}
             found = RecordingProbabilities(
-                audio_name=read_text(file, "audio_name"),
+                audio_name=read_attribute(file, "audio_name"),
                 frame_rate=float(file.attrs["frame_rate"]),
                 widen_s=float(file.attrs["widen_s"]),
                 shots_s=file["shots_s"][:],

@@ -50,7 +50,7 @@ def stored_sources(path: Path) -> dict | None:
     try:
         with h5py.File(path) as file:
             file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
-            found = json.loads(read_text(file, "made_from"))
+            found = json.loads(read_attribute(file, "made_from"))
             return found if isinstance(found, dict) else None
     except DAMAGE:
         return None
@@ -99,13 +99,13 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
         sink.check()
 
 
-def write_text(item: h5py.HLObject, name: str, text: str) -> None:
+def write_attribute(item: h5py.HLObject, name: str, text: str) -> None:
     """Keep a text as an attribute of fixed length: those of variable length have no checksum."""
     item.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
 
 
-def read_text(item: h5py.HLObject, name: str) -> str:
-    """A text that `write_text` kept."""
+def read_attribute(item: h5py.HLObject, name: str) -> str:
+    """A text that `write_attribute` kept."""
     return bytes(item.attrs[name]).decode("utf-8", "surrogateescape")
 
 
@@ -151,7 +151,7 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
             n_frames=n_frames,
             duration_s=recording.duration_s,
         )
-        write_text(file, "made_from", json.dumps(sources, sort_keys=True))
+        write_attribute(file, "made_from", json.dumps(sources, sort_keys=True))
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
 
@@ -172,7 +172,7 @@ def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> No
 
 def _write_table(file: h5py.File, recording: Recording) -> None:
     table, group = recording.events, file.create_group("events")
-    write_text(group, "audio_name", recording.audio_name)
+    write_attribute(group, "audio_name", recording.audio_name)
     write_array(group, "onset_s", table.onset_s)
     write_array(group, "offset_s", table.offset_s)
     for name, values in (("class_name", table.class_name), ("value", table.value)):
@@ -225,11 +225,11 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
             offset_s=group["offset_s"][:],
             class_name=_texts(group, "class_name"),
             value=_texts(group, "value"),
-            audio_name=read_text(group, "audio_name"),
+            audio_name=read_attribute(group, "audio_name"),
         )
         return FeatureFile(
             path=path,
-            mark=fingerprint(json.loads(read_text(file, "made_from"))),
+            mark=fingerprint(json.loads(read_attribute(file, "made_from"))),
             channels=settings.channels,
             n_frames=int(file.attrs["n_frames"]),
             frame_rate=settings.frame_rate,
