@@ -116,9 +116,9 @@ class LowWindows:
         seen = np.pad(self.row[chosen], ((0, 0), (HIGH_REACH, HIGH_REACH)))[window[:, None], far + HIGH_REACH]
         triples = np.lib.stride_tricks.sliding_window_view(seen, 3, axis=1)
         inside = (near >= 0) & (near < kind.shape[1])
-        needed, which = np.unique(triples[inside], axis=0, return_inverse=True)
+        needed, which = _different(triples[inside], len(self.rows))
         neighbours = np.full(near.shape, len(needed))
-        neighbours[inside] = which.ravel()
+        neighbours[inside] = which
         low = self.rows.index_select(0, torch.from_numpy(needed.ravel()).to(device)).unflatten(0, (-1, 3))
         return Strip(
             low.float().permute(0, 3, 1, 2),
@@ -126,6 +126,13 @@ class LowWindows:
             torch.from_numpy(place).to(device),
             self.labels[torch.from_numpy(chosen)].to(device),
         )
+
+
+def _different(triples: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones among triples of numbers below the bound, and which each is: (n, 3) → (m, 3), (n,)."""
+    numbers = (triples[:, 0] * bound + triples[:, 1]) * bound + triples[:, 2]  # sorted sooner than rows are
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    return triples[first], which.ravel()
 
 
 @torch.no_grad()
