@@ -327,6 +327,19 @@ def test_query_windows_as_background_lower_what_the_support_does_not_hold(branch
     assert inside_and_outside(with_query)[0].mean() < inside_and_outside(without)[0].mean()
 
 
+@pytest.mark.parametrize("of_query, of_support, in_a_step", [(3, 12, 8), (8, 4, 6), (9, 2, 16)])
+def test_fewer_windows_than_a_step_takes_are_no_obstacle(of_query, of_support, in_a_step):
+    found = fitted(
+        "te_vad",
+        "finetune.query_weight=1.0",
+        f"finetune.query_windows={of_query}",
+        f"finetune.support.windows={of_support}",
+        f"finetune.te_vad.windows_per_step={in_a_step}",
+        "finetune.te_vad.steps=2",
+    )
+    assert np.isfinite(found.probability).all()
+
+
 def test_training_windows_as_negatives_are_background_wherever_they_are_labelled():
     config, made = small_config(), network()
     branch = SedBranch(made, torch.ones(made.embedding), torch.zeros(made.embedding))

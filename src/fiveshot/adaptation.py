@@ -210,7 +210,7 @@ def judge_recording(
 
     def encode(features: Tensor) -> Tensor:
         with backend.autocast():
-            return branch.encoder(features)
+            return branch.encoder(features).float()
 
     level = confidence_level(branch, judge, windows)
     per_step = branch.frames_per_step
@@ -294,10 +294,10 @@ def fit_te_vad(
         for weight, windows in ((1.0, labelled), (config.finetune.query_weight, query)):
             if windows is None:
                 continue
-            strip = windows.pick(count, draws[1])
+            strip = windows.pick(min(count, len(enrolling)), draws[1])
             with backend.autocast():
                 embedding = strip.spread(strip.embedded(branch.encoder))
-                logits = branch.logits(embedding, branch.target(enrolment))
+                logits = branch.logits(embedding, branch.target(enrolment)[: len(embedding)])
             (weight * frame_cross_entropy(logits, strip.labels, branch.frames_per_step)).backward()
         optimizer.step()
         progress(1)

@@ -129,7 +129,7 @@ class LowWindows:
 
 
 def _different(triples: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
-    """The different ones among triples of numbers below the bound, and which each is: (n, 3) → (m, 3), (n,)."""
+    """The different triples of numbers below the bound, and which each is: (n, 3) → (m, 3), (n,)."""
     numbers = (triples[:, 0] * bound + triples[:, 1]) * bound + triples[:, 2]  # sorted sooner than rows are
     _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
     return triples[first], which.ravel()
