@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 
+from fiveshot import strips
 from fiveshot.checkpoint import build_network
 from fiveshot.model import mean_embedding
 from fiveshot.strips import BATCH, pass_frozen
@@ -129,6 +130,25 @@ def test_windows_can_be_kept_in_half_the_memory():
     half = low_windows(made, *pieces, half=True)
     assert half.rows.dtype == torch.float16 and half.whole.low.dtype == torch.float32
     assert (half.whole.low - low_windows(made, *pieces).whole.low).abs().max() < 0.01
+
+
+@given(
+    items=st.integers(1, 60),
+    size=st.integers(1, 8),
+    kinds=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+    whole=st.booleans(),
+)
+def test_equal_items_and_no_others_have_equal_numbers(items, size, kinds, seed, whole):
+    rng = np.random.default_rng(seed)
+    known = rng.integers(-2, 3, (kinds, size)) if whole else rng.normal(size=(kinds, 2 * size))
+    known = known if whole else (known.round(1) + 0.0).astype(np.float32)  # one zero, not two
+    values = known[rng.integers(kinds, size=(2, items))]
+    found = strips._numbered(values)
+    _, wanted = np.unique(values.reshape(2 * items, -1), axis=0, return_inverse=True)
+    same = found.reshape(-1, 1) == found.reshape(1, -1)
+    assert found.shape == (2, items)
+    assert np.array_equal(same, wanted.reshape(-1, 1) == wanted.reshape(1, -1))
 
 
 def test_no_window_at_all_passes_the_frozen_blocks():
