@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import speed_large
 import speed_parts
+import speed_step
 import speed_whole
 from speed_common import Bench, peak_memory_mb
 
@@ -46,6 +47,7 @@ ROWS = {
         speed_whole.training_corpus,
         speed_parts.choices,
         speed_parts.sed_branch,
+        speed_step.sed_step,
         speed_parts.te_vad_branch,
         speed_parts.strips,
         speed_parts.heads_on_steps,

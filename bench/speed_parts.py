@@ -111,17 +111,17 @@ def training_plain(bench: Bench) -> dict[str, float]:
     losses_of, gradients = zip(found["plain"], found["here"], strict=True)
     # In single precision a rounding may turn a ReLU or choose another of two values in a pool; in double
     # precision the gradients are the same to 1e-9, see tests/test_kernels.py.
-    return row | {"difference": _difference(*losses_of), "gradient_difference": _difference(*gradients)}
+    return row | {"difference": difference(*losses_of), "gradient_difference": difference(*gradients)}
 
 
 def _published_losses(network: FewShotNetwork, batch: Batch) -> Tensor:
     labels, per_step = batch["labels"], network.frames_per_step
     frames = labels.shape[1]
-    embedding = to_frames(_published_encoder(network, batch["features"], True), per_step, frames)
+    embedding = to_frames(published_encoder(network, batch["features"], True), per_step, frames)
     loss = frame_cross_entropy(network.sed(embedding), labels, 1)
     if network.te_vad is None:
         return loss
-    enrolled = _published_encoder(network, batch["enrolment"], False)
+    enrolled = published_encoder(network, batch["enrolment"], False)
     target = mean_embedding(enrolled, batch["enrolment_mask"], per_step)
     joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
     head = network.te_vad
@@ -129,7 +129,7 @@ def _published_losses(network: FewShotNetwork, batch: Batch) -> Tensor:
     return loss + frame_cross_entropy(head.out(inner), target_labels(labels, batch["target"]), 1)
 
 
-def _published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Tensor:
+def published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Tensor:
     encoder = network.encoder
     x = functional.pad(x, (0, 0, 0, -x.shape[2] % network.frames_per_step))
     for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3):
@@ -143,7 +143,7 @@ def _published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Te
     return x.permute(0, 2, 1, 3).flatten(2)
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
+def difference(a: Tensor, b: Tensor) -> float:
     """Largest difference, as a part of the largest value."""
     return float((a - b).abs().max() / a.abs().max())
 
@@ -195,6 +195,12 @@ def sed_branch(bench: Bench) -> dict[str, float]:
 
 
 def training_windows(bench: Bench, network: FewShotNetwork) -> LowWindows:
+    """The training windows after the frozen blocks."""
+    features, labels = training_crops(bench)
+    return pass_frozen(network, features, labels, bench.backend, labels > 0, half=True)
+
+
+def training_crops(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
     """Windows of every class, with a class in four stretches of each, an eighth of its frames in all."""
     settings = bench.config.finetune.sed
     count, frames = settings.training_windows_per_class * CLASSES, settings.training_frames
@@ -204,8 +210,7 @@ def training_windows(bench: Bench, network: FewShotNetwork) -> LowWindows:
     for start in np.linspace(0.06, 0.8, 4):
         first = int(start * frames)
         labels[:, first : first + max(1, frames // 32)] = 1 + np.arange(count)[:, None] % CLASSES
-    features = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return pass_frozen(network, features, labels, bench.backend, labels > 0, half=True)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32), labels
 
 
 def te_vad_branch(bench: Bench) -> dict[str, float]:
@@ -281,7 +286,7 @@ def strips(bench: Bench) -> dict[str, float]:
         lambda: run("plain", lambda: network.encoder(tensor)), lambda: run("strips", on_strip)
     )
     share = len(low.whole.neighbours) / low.whole.place.numel()
-    return row | {"difference": _difference(results["plain"], results["strips"]), "share_of_steps": share}
+    return row | {"difference": difference(results["plain"], results["strips"]), "share_of_steps": share}
 
 
 def heads_on_steps(bench: Bench) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from small import small_config
 
 from bench import speed
-from bench.speed import speed_large, speed_parts, speed_whole
+from bench.speed import speed_large, speed_parts, speed_step, speed_whole
 
 SAME = 1e-4
 LARGE = {"EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}
@@ -31,9 +31,9 @@ def quick(monkeypatch):
         return time.perf_counter() - began
 
     monkeypatch.setattr(speed.Bench, "seconds", once)
-    for module in (speed_parts, speed_whole):
+    for module in (speed_parts, speed_step, speed_whole):
         monkeypatch.setattr(module, "MINUTE_S", 25.0)
-        monkeypatch.setattr(module, "CLASSES", 3)
+        monkeypatch.setattr(module, "CLASSES", 3, raising=False)
     for name, value in TINY.items():
         monkeypatch.setattr(speed_whole, name, value)
     for name, value in LARGE.items():
