@@ -14,6 +14,7 @@ from fiveshot.finetuning import finetune_all, probability_path, read_probabiliti
 from fiveshot.runs import Run
 from fiveshot.training import losses, new_state, resume, train, window_loader
 
+pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory'")  # asked for, and there is no GPU to pin for
 SAME = 1e-3  # other orders of sums, after some steps of Adam
 QUICK = (
     "train.epochs=1",
