@@ -51,11 +51,13 @@ def training_step(bench: Bench) -> dict[str, float]:
     network, count = bench.network().train(), bench.config.train.batch
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     batch = _batch(bench, count)
-    taken = bench.seconds(lambda: _step(bench, network, optimizer, batch))
+    taken = bench.seconds(lambda: training_work(bench, network, optimizer, batch))
     return {"s": taken, "windows_per_s": count / taken}
 
 
-def _step(bench: Bench, network: FewShotNetwork, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+def training_work(
+    bench: Bench, network: FewShotNetwork, optimizer: torch.optim.Optimizer, batch: Batch
+) -> None:
     with bench.backend.autocast():
         sed, te_vad = losses(network, batch)
     optimizer.zero_grad(set_to_none=True)
@@ -67,7 +69,7 @@ def training_parts(bench: Bench) -> dict[str, float]:
     """The same step, part by part."""
     network, batch = bench.network().train(), _batch(bench, bench.config.train.batch)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    _step(bench, network, optimizer, batch)
+    training_work(bench, network, optimizer, batch)
     clock = Parts(bench)
     with bench.backend.autocast(), torch.no_grad():
         network.encoder(batch["features"])
