@@ -18,38 +18,47 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fiveshot.cli import said
-from fiveshot.config import Config, load_config
-from fiveshot.corpus import read_corpus
+from fiveshot.config import Config, Detect, load_config
+from fiveshot.corpus import Recording, read_corpus
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.metric import evaluate
-from fiveshot.postprocess import BRANCHES, detect
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect
 from fiveshot.references import corpus_references
 from fiveshot.runs import Run
 
 
-def score(run: Run, config: Config) -> dict[str, float]:
-    """Official overall F, mean over subsets, and F of each subset, in %."""
+def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, RecordingProbabilities]]:
+    """The settings of a run, and the probabilities of each of its recordings."""
+    config = load_config(folder / "config.yaml", None, settings)
     folders = config.corpus
     data = Path(config.paths.data)
     test = read_corpus(data, folders.training_folder, folders.test_folder, need_train=False).test
+    run = Run(folder)
+    return config, {recording: read_probabilities(probability_path(run, recording)) for recording in test}
+
+
+def score(found: dict[Recording, RecordingProbabilities], settings: Detect) -> dict[str, float]:
+    """Official overall F, mean over subsets, and F of each subset, in %."""
     predictions = {}
-    for recording in test:
-        events = detect(read_probabilities(probability_path(run, recording)), config.detect)
+    for recording, probabilities in found.items():
+        events = detect(probabilities, settings)
         predictions[recording.audio_name] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
-    report = evaluate(corpus_references(test), predictions, resamples=0)
+    report = evaluate(corpus_references(tuple(found)), predictions, resamples=0)
     overall = report["overall_scores"]
     row = {"F": overall["fmeasure (percentage)"], "mean": overall["arithmetic mean f-measure (percentage)"]}
     return row | {name: 100 * s["f-measure"] for name, s in report["scores_per_subset"].items()}
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print a table for each branch."""
-    for branch in (*BRANCHES, "both"):
+    """Print a table for each branch that all runs have."""
+    runs = [stored(folder, arguments.set) for folder in arguments.runs]
+    held = set(BRANCHES).intersection(*(one.branches for _, found in runs for one in found.values()))
+    shown = [name for name in BRANCHES if name in held]
+    for branch in [*shown, "both"] if len(shown) > 1 else shown:
         rows = []
-        for folder in arguments.runs:
-            settings = [*arguments.set, f"detect.branches={branch}"]
-            config = load_config(folder / "config.yaml", None, settings)
-            rows.append(score(Run(folder), config) | {"seed": config.seed})
+        for config, found in runs:
+            settings = config.detect.model_copy(update={"branches": branch})
+            rows.append(score(found, settings) | {"seed": config.seed})
         scores = pd.DataFrame(rows).set_index("seed")
         table = scores.map("{:.1f}".format).rename(index="seed {}".format).rename_axis(None)
         if len(rows) > 1:
