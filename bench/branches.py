@@ -49,9 +49,9 @@ def score(found: dict[Recording, RecordingProbabilities], settings: Detect) -> d
     return row | {name: 100 * s["f-measure"] for name, s in report["scores_per_subset"].items()}
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(given: argparse.Namespace) -> int:
     """Print a table for each branch that all runs have."""
-    runs = [stored(folder, arguments.set) for folder in arguments.runs]
+    runs = [stored(folder, given.set) for folder in given.runs]
     held = set(BRANCHES).intersection(*(one.branches for _, found in runs for one in found.values()))
     shown = [name for name in BRANCHES if name in held]
     for branch in [*shown, "both"] if len(shown) > 1 else shown:
@@ -68,8 +68,13 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("runs", nargs="+", type=Path)
     made.add_argument("--set", action="append", default=[], metavar="key.sub=value")
-    sys.exit(said(main, made.parse_args()))
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(said(main, arguments().parse_args()))
