@@ -79,6 +79,8 @@ class _Calls(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if name == "pin_memory":
             return args[0]
+        if name == "__deepcopy__" and mine:  # copies bytes, not by an operation
+            return self.there.add(func(*args, **kwargs))
         if func is torch.Tensor.to:
             return self._moved(*args, **kwargs)
         if func is torch.Tensor.cpu:
@@ -118,6 +120,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = False) -> It
         patched.setattr(torch.cuda, "is_available", lambda: True)
         patched.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
         patched.setattr(torch.cuda, "get_device_name", lambda device=None: "pretended")
+        patched.setattr(torch.cuda, "synchronize", lambda device=None: None)
         patched.setattr(torch, "autocast", lambda device, **settings: mixed("cpu", **settings))
         there = _There()
         with _Calls(there), _Operations(there):

@@ -1,5 +1,6 @@
 """What a GPU does otherwise, on a pretended one: nothing is left on the CPU, the numbers are the CPU's."""
 
+import copy
 import shutil
 from contextlib import nullcontext
 
@@ -56,6 +57,7 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses(monkeypatch):
         layer(there).sum().backward()
         assert layer.weight.grad.device == GPU
         assert there[torch.tensor([0, 2])].device == GPU  # which it lets pass
+        assert copy.deepcopy(there).device == GPU
 
 
 def prepared(folder, device, variant, *settings):

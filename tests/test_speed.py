@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from pretended import pretended_gpu
 from small import small_config
 
 from bench import speed
@@ -46,6 +47,30 @@ def test_a_row_measures_and_both_ways_agree(quick, name):
     row = speed.measure(name, small_config("finetune.sed.training_frames=32"))
     assert row["s"] > 0 and row["peak_memory_mb"] > 0
     assert row.get("difference", 0.0) < SAME
+
+
+ON_THE_DEVICE = (
+    "training_step",
+    "training_parts",
+    "training_plain",
+    "training_corpus",
+    "sed_branch",
+    "sed_step",
+    "te_vad_branch",
+    "strips",
+    "heads_on_steps",
+    "query_pass",
+)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("name", ON_THE_DEVICE)
+def test_a_row_runs_on_a_gpu(quick, monkeypatch, name):
+    monkeypatch.setattr(speed_whole, "STEPS_ON_GPU", 2)
+    config = small_config("finetune.sed.training_frames=32", "compute.device=cuda", "compute.workers=1")
+    with pretended_gpu(monkeypatch):
+        row = speed.measure(name, config)
+    assert row["s"] > 0 and row.get("difference", 0.0) < SAME
 
 
 def test_the_table_is_written_with_the_machine_it_belongs_to(tmp_path, capfd):
