@@ -118,7 +118,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = False) -> It
     mixed = torch.autocast
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)
-        patched.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+        patched.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
         patched.setattr(torch.cuda, "get_device_name", lambda device=None: "pretended")
         patched.setattr(torch.cuda, "synchronize", lambda device=None: None)
         patched.setattr(torch, "autocast", lambda device, **settings: mixed("cpu", **settings))

@@ -1,5 +1,7 @@
 """Seeds that are the same everywhere, and the choice of a device."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -57,11 +59,21 @@ def test_without_a_gpu_auto_is_the_cpu_in_single_precision():
 
 def test_a_gpu_is_taken_with_bfloat16_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     chosen = backend("compute.device=auto", "compute.precision=auto")
     assert chosen.device.type == "cuda" and chosen.bfloat16
     assert not backend("compute.device=auto", "compute.precision=float32").bfloat16
     assert backend("compute.device=cpu", "compute.precision=auto").device.type == "cpu"
+
+
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_single_precision(monkeypatch):
+    # Torch calls emulation support unless it is told not to; on such GPUs it is slower than float32.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=7))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert not backend("compute.device=auto", "compute.precision=auto").bfloat16
+    assert backend("compute.device=auto", "compute.precision=bfloat16").bfloat16
 
 
 def test_threads_are_those_asked_for_or_one_per_core():

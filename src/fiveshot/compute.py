@@ -57,7 +57,8 @@ def choose_backend(settings: Compute) -> Backend:
     if settings.device == "cuda" and not has_gpu:
         raise FiveshotError("compute.device is cuda, but torch finds no GPU here; use auto or cpu.")
     device = torch.device("cuda" if has_gpu and settings.device != "cpu" else "cpu")
-    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # Torch emulates bfloat16 on older GPUs, and calls that support unless it is asked otherwise; it is slow.
+    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     bfloat16 = automatic if settings.precision == "auto" else settings.precision == "bfloat16"
     threads = settings.threads or available_cores()
     torch.set_num_threads(threads)
