@@ -22,7 +22,7 @@ from fiveshot.config import Config, Detect, load_config
 from fiveshot.corpus import Recording, read_corpus
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.metric import evaluate
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
 from fiveshot.references import corpus_references
 from fiveshot.runs import Run
 
@@ -53,12 +53,14 @@ def main(given: argparse.Namespace) -> int:
     """Print a table for each branch that all runs have."""
     runs = [stored(folder, given.set) for folder in given.runs]
     held = set(BRANCHES).intersection(*(one.branches for _, found in runs for one in found.values()))
-    shown = [name for name in BRANCHES if name in held]
-    for branch in [*shown, "both"] if len(shown) > 1 else shown:
-        rows = []
-        for config, found in runs:
-            settings = config.detect.model_copy(update={"branches": branch})
-            rows.append(score(found, settings) | {"seed": config.seed})
+    for branch in (*BRANCHES, "both"):
+        settings = [config.detect.model_copy(update={"branches": branch}) for config, _ in runs]
+        if not held.issuperset(wanted_branches(settings[0])):
+            continue
+        rows = [
+            score(found, own) | {"seed": config.seed}
+            for (config, found), own in zip(runs, settings, strict=True)
+        ]
         scores = pd.DataFrame(rows).set_index("seed")
         table = scores.map("{:.1f}".format).rename(index="seed {}".format).rename_axis(None)
         if len(rows) > 1:

@@ -7,34 +7,32 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from speed_common import MINUTE_S, Bench
-from speed_parts import difference, published_encoder, training_crops
+from speed_parts import (
+    AT_ONCE,
+    difference,
+    published_encoder,
+    support_of_a_step,
+    training_crops,
+    windows_at_once,
+)
 from torch import Tensor
 
 from fiveshot.adaptation import sed_loss
 from fiveshot.branches import SedBranch, support_means
 from fiveshot.losses import frame_cross_entropy
+from fiveshot.query import Recorded
 from fiveshot.strips import LowWindows, pass_frozen
-from fiveshot.support import support_windows
 from fiveshot.windows import IGNORED, query_starts
 
 QUERY_PASSES = 3  # of the published code in every step
-AT_ONCE = 16  # windows: the published code takes all at once, which is no faster and needs eight gigabytes
 
 
 def sed_step(bench: Bench) -> dict[str, float]:
     """Support and training windows forward and backward; published, the query of a minute as well."""
-    network, task, config = bench.network(), bench.task(MINUTE_S), bench.config
-    settings = config.finetune
-    support, labels = support_windows(
-        task.features,
-        task.support,
-        settings.support,
-        config.windows.frames,
-        min(settings.support.windows, settings.sed.windows_per_step),
-        np.random.default_rng(0),
-    )
+    network, task = bench.network(), bench.task(MINUTE_S)
+    support, labels = support_of_a_step(bench, task)
     crops, classes = training_crops(bench)
-    parts = max(1, round(1 / settings.sed.training_share))
+    parts = max(1, round(1 / bench.config.finetune.sed.training_share))
     crops, classes = (np.array_split(values, parts)[0] for values in (crops, classes))
     low = pass_frozen(network, support, labels, bench.backend)
     training, exact = (
@@ -89,11 +87,10 @@ def _backward(
 
 
 @torch.no_grad()
-def _judged(bench: Bench, branch: SedBranch, recorded: object) -> None:
+def _judged(bench: Bench, branch: SedBranch, recorded: Recorded) -> None:
     frames = bench.config.windows.frames
     starts = query_starts(recorded.n_frames, frames, bench.config.windows.hop_frames)
-    for i in range(0, len(starts), AT_ONCE):
-        cut = np.stack([recorded.frames(int(s), int(s) + frames) for s in starts[i : i + AT_ONCE]])
+    for cut in windows_at_once(recorded, starts, frames):
         with bench.backend.autocast():
             branch.judge(_embedded(bench, branch, cut))
 

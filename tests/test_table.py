@@ -1,6 +1,5 @@
 """bench/branches.py: the table of branches, from the stored probabilities of finished runs."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +7,8 @@ import pytest
 from conftest import ROOT, write_corpus
 
 from bench import branches
-from fiveshot.config import load_config
+from fiveshot.config import load_config, save_config
 from fiveshot.corpus import read_corpus
-from fiveshot.files import write_text
 from fiveshot.finetuning import probability_path, write_probabilities
 from fiveshot.metric import evaluate
 from fiveshot.postprocess import RecordingProbabilities, detect
@@ -26,7 +24,7 @@ def finished(tmp_path):
     data, run = write_corpus(tmp_path / "corpus"), Run(tmp_path / "run")
     config = load_config(ROOT / "config.yaml", None, [f"paths.data={data}", "seed=7"])
     run.folder.mkdir()
-    write_text(run.folder / "config.yaml", json.dumps(config.model_dump(mode="json")))
+    save_config(config, run.folder / "config.yaml")
     for recording in read_corpus(data, "Training_Set", "Validation_Set", need_train=False).test:
         table, rate = recording.events, config.features.frame_rate
         times = np.arange(round(recording.duration_s * rate)) / rate
