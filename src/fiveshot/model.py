@@ -1,8 +1,9 @@
-"""The network: convolutional encoder, SED head, TE-VAD head. It computes on steps, not on frames.
+"""The network: convolutional encoder, SED head, TE-VAD head.
 
 One step of the encoder stands for `frames_per_step` frames. The published network repeats every step that
-often before its heads; heads and attention without positions give the same values for equal inputs, so that
-here they run once per step and a value is repeated only when somebody asks for frames.
+often before its heads. A linear head gives the same values for equal inputs, and so does attention without
+positions; these run once per step, and a value is repeated only when somebody asks for frames. A recurrent
+head gives another value at each repetition: it runs over frames.
 """
 
 from __future__ import annotations
@@ -166,6 +167,8 @@ class Encoder(nn.Module):
 class TransformerHead(nn.Module):
     """Target or not, per step, from the embeddings joined with the target vector (published form)."""
 
+    per_frame = False
+
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
@@ -192,7 +195,7 @@ class TransformerHead(nn.Module):
 
 
 def _joined(embedding: Tensor, target: Tensor) -> Tensor:
-    """Every step's embedding with the window's target vector behind it: (batch, steps, 2 × embedding)."""
+    """Each embedding with the window's target vector behind it: (batch, steps or frames, 2 × embedding)."""
     return torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
 
 
@@ -227,14 +230,16 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class BiLstmHead(nn.Module):
-    """Target or not, per step, by a recurrent network (the variant of the published code)."""
+    """Target or not, per frame, by a recurrent network (the variant of the published code)."""
+
+    per_frame = True
 
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
         self.lstm = nn.LSTM(2 * embedding, network.lstm_units, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * network.lstm_units, 2)
 
-    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
         return self.out(self.lstm(_joined(embedding, target))[0])
 
 
@@ -254,9 +259,27 @@ class FewShotNetwork(nn.Module):
 def detect_target(
     head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int
 ) -> Tensor:
-    """TE-VAD logits: (batch, steps, embedding) and (batch or 1, embedding) → (batch, steps, 2)."""
+    """TE-VAD logits of windows, at the resolution that the head works at.
+
+    Args:
+        head: a network's `te_vad`.
+        embedding: (batch, steps, embedding) of the windows.
+        target: (batch or 1, embedding), the target vectors.
+        n_frames: frames of a window.
+        frames_per_step: of the embedding.
+
+    Returns:
+        (batch, n, 2), each of the n values standing for `output_frames(head, frames_per_step)` frames.
+    """
+    if head.per_frame:
+        return head(to_frames(embedding, frames_per_step, n_frames), target)
     weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
     return head(embedding, target, weight)
+
+
+def output_frames(head: nn.Module, frames_per_step: int) -> int:
+    """Frames that each output of a TE-VAD head stands for: 1, or those of an embedding's step."""
+    return 1 if head.per_frame else frames_per_step
 
 
 def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:
