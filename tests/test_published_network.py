@@ -9,6 +9,7 @@ from small import DATA, ROOT
 
 from fiveshot.checkpoint import build_network
 from fiveshot.config import load_config
+from fiveshot.enrolment import enrolment_vectors
 from fiveshot.model import detect_target, output_frames
 
 PARITY = 1e-4
@@ -65,3 +66,11 @@ def test_the_recurrent_head_gives_the_published_logits(golden):
         found = detect_target(network.te_vad, network.encoder(x), golden["target_vector"], 431, 4)
     assert found.shape == golden["bilstm_logits"].shape and output_frames(network.te_vad, 4) == 1
     assert (found - golden["bilstm_logits"]).abs().max() < PARITY
+
+
+def test_the_encoder_in_evaluation_mode_gives_the_published_enrolment_vectors(golden):
+    _, enrolment, mask, _ = recorded_inputs()
+    with torch.no_grad():
+        found = enrolment_vectors(published().encoder, enrolment, mask)
+    assert (found - golden["target_vector"]).abs().max() < PARITY
+    assert float(golden["target_vector"].abs().max()) > 100 * PARITY

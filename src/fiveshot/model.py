@@ -41,18 +41,30 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.norm.training:
-            weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
-            if self.first and x.device.type == "cpu" and torch.is_grad_enabled():
-                return PooledConvolution.apply(x, weight, bias, self.pool)
-            return self._pooled(self._convolved(x, weight, bias))
+            return self._with_running_statistics(x, self.pool)
         if self.pool is None or x.device.type != "cpu":
-            return self._pooled(self.norm(self.conv(x)))
+            return _pooled(self.norm(self.conv(x)), self.pool)
         if self.first:
             # Mean and variance of a convolution's output follow from those of its input's 3×3 patches.
             mean, variance = self._output_moments(x)
             self._track(mean, variance, len(x) * x.shape[2] * x.shape[3])
             return PooledConvolution.apply(x, *self._folded(mean, variance), self.pool)
         return self._normalised_behind_pool(x)
+
+    def at_full_rate(self, x: Tensor, inside: Tensor) -> Tensor:
+        """The block without its pooling in time, and zero where `inside`, (batch, time), is zero.
+
+        With the running statistics. The published code masks before the normalisation as well, which changes
+        no value that is left.
+        """
+        x = self._with_running_statistics(x, self.pool and (1, self.pool[1]))
+        return x * inside[:, None, :, None].to(x.dtype)
+
+    def _with_running_statistics(self, x: Tensor, pool: tuple[int, int] | None) -> Tensor:
+        weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
+        if self.first and x.device.type == "cpu" and torch.is_grad_enabled():
+            return PooledConvolution.apply(x, weight, bias, pool)
+        return _pooled(self._convolved(x, weight, bias), pool)
 
     def _folded(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias of the convolution with its normalisation inside."""
@@ -70,10 +82,6 @@ class Block(nn.Module):
         """
         weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
         return functional.relu(functional.conv2d(x, weight, bias, self.conv.stride, (0, 1)))
-
-    def _pooled(self, x: Tensor) -> Tensor:
-        # Pooling first gives the same values, and ReLU has a quarter of the work.
-        return functional.relu(functional.max_pool2d(x, self.pool) if self.pool else x)
 
     def _output_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of every output channel: (channels,) each."""
@@ -107,6 +115,11 @@ class Block(nn.Module):
         self.norm.num_batches_tracked += 1
 
 
+def _pooled(x: Tensor, pool: tuple[int, int] | None) -> Tensor:
+    # Pooling first gives the same values, and ReLU has a quarter of the work.
+    return functional.relu(functional.max_pool2d(x, pool) if pool else x)
+
+
 class Encoder(nn.Module):
     """Features to embeddings, in two halves: `low` (blocks 1, 2) is frozen in fine-tuning, `high` adapts.
 
@@ -117,6 +130,7 @@ class Encoder(nn.Module):
         super().__init__()
         n, pools = network.channels, _POOLS[network.frames_per_step]
         self.frames_per_step = network.frames_per_step
+        self.enrolment_pooling = network.enrolment_pooling
         self.block0 = Block(features, n, 1, pools[0], first=True)
         self.block1 = Block(n, n, 1, pools[1])
         self.block2 = Block(n, n, 2, None)
@@ -162,6 +176,20 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.high(self.low(x))
+
+    def at_full_rate(self, x: Tensor, inside: Tensor) -> Tensor:
+        """Embeddings of frames, not of steps, all blocks leaving out frames where `inside` is zero.
+
+        Args:
+            x: (batch, features, frames, mels), zero outside.
+            inside: (batch, frames), 1 or 0.
+
+        Returns:
+            (batch, frames, embedding), zero outside; with the running statistics.
+        """
+        for block in (self.block0, self.block1, self.block2, self.block3):
+            x = block.at_full_rate(x, inside)
+        return x.permute(0, 2, 1, 3).flatten(2)
 
 
 class TransformerHead(nn.Module):

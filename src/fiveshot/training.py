@@ -19,11 +19,12 @@ from fiveshot.augment import mask
 from fiveshot.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, trained_settings
+from fiveshot.enrolment import enrolment_vectors
 from fiveshot.errors import FiveshotError
 from fiveshot.files import changes
 from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, detect_target, masked_mean, output_frames
+from fiveshot.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.runs import Run, write_rows
 from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
 from fiveshot.store import normalisation
@@ -103,7 +104,7 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     """
     training = network.encoder.training
     network.encoder.eval()
-    target = masked_mean(network.encoder, enrolment, enrolled)
+    target = enrolment_vectors(network.encoder, enrolment, enrolled)
     network.encoder.train(training)
     return target
 
