@@ -143,6 +143,7 @@ class Train(Section):
     windows_per_class: PositiveInt | None
     validation_share: Annotated[float, Field(gt=0, le=0.5)]
     segment_windows: PositiveInt
+    window_classes: Literal["rotation", "all"]
     validation_windows_per_class: PositiveInt | None
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt

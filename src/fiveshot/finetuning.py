@@ -87,20 +87,23 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
     values = config.model_dump(mode="json")
     finetune, labels, detect = values["finetune"], values["labels"], values["detect"]
     own = {name: finetune.pop(name) for name in BRANCHES}
-    # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
+    # What of `detect` shapes the pseudo-labels, and of `labels` and `train` the training windows: the SED
+    # branch's alone.
     only_sed = {
+        "train": {"window_classes": values["train"]["window_classes"]},
         "labels": {"cut_events": labels["cut_events"]},
         "detect": {name: detect[name] for name in ("median_frames", "long_smooth_frames")},
     }
     found = {}
     for name in BRANCHES:
-        further = only_sed if name == "sed" else {"labels": {}, "detect": {}}
+        further = only_sed if name == "sed" else {"train": {}, "labels": {}, "detect": {}}
         found[name] = {
             "method": METHOD,
             "seed": config.seed,
             "checkpoint": checkpoint,
             "finetune": finetune | {name: own[name]},
             "windows": values["windows"],
+            "train": further["train"],
             "labels": further["labels"] | {"widen_s": labels["widen_s"]},
             "detect": further["detect"] | {"long_shot_s": detect["long_shot_s"]},
         }
