@@ -37,7 +37,7 @@ from fiveshot.support import check_shots, find_support
 from fiveshot.training import changed
 
 log = logging.getLogger("fiveshot")
-METHOD = 3  # raise when the same settings come to give other probabilities
+METHOD = 4  # raise when the same settings come to give other probabilities
 
 
 @dataclass(frozen=True)
