@@ -103,6 +103,12 @@ def test_widened_shots_take_their_margins_from_the_gaps():
     assert support.gaps[:2].tolist() == [[0, 18], [32, 48]]
 
 
+def test_the_query_starts_behind_the_last_shot_as_widened():
+    support = found(widen_s=2 / RATE)
+    assert support.query_start == support.shots[-1, 1] == 212
+    assert found(widen_s=2 / RATE, n_frames=211).query_start == 211
+
+
 def test_a_shot_beyond_the_recording_is_named_by_its_number():
     with pytest.raises(FiveshotError, match=r"owl\.csv: shot 5 lies outside"):
         check_shots(found(n_frames=190), "owl.csv")

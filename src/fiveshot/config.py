@@ -198,11 +198,12 @@ class Detect(Section):
     offset: NotNegative
     minimum: Share
     median_frames: Annotated[Whole, Field(ge=1)]
-    long_shot_s: Positive
+    long_shot_frames: PositiveInt
     long_smooth_frames: PositiveInt
-    fill_gap_s: NotNegative
+    fill_gap_frames: Count
     fill_gap_minimum: Share
     shortest_share: NotNegative
+    event_length: Literal["widened", "corrected"]
     strength: Positive
     length_spread: Positive
     likeness: NotNegative

@@ -43,9 +43,13 @@ class Support:
 def find_support(
     shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, widen_s: float
 ) -> Support:
-    """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event."""
+    """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event.
+
+    As published, the query starts at the end of the last shot as widened, so that none of its frames is
+    labelled as shot.
+    """
     spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, widen_s)
-    query_start = min(int(shots.offset_s[-1] * frame_rate), n_frames)
+    query_start = int(spans[-1, 1])
     free = np.ones(query_start, dtype=bool)
     for first, end in [
         *spans,
