@@ -259,6 +259,11 @@ def detect_target(
     return head(embedding, target, weight)
 
 
+def output_frames(head: nn.Module, frames_per_step: int) -> int:
+    """Frames that one output of a TE-VAD head stands for."""
+    return frames_per_step
+
+
 def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:
     """The part of each step that lies inside the window: 1, and less for a last one that is cut: (steps,)."""
     starts = torch.arange(steps) * frames_per_step
