@@ -110,6 +110,7 @@ class Windows(Section):
 class Network(Section):
     channels: PositiveInt
     frames_per_step: Literal[1, 2, 4]
+    enrolment_pooling: Literal["mel", "time_and_mel"]
     te_vad: Literal["transformer", "bilstm", "none"]
     heads: PositiveInt
     feed_forward: PositiveInt

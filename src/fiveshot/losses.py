@@ -1,4 +1,4 @@
-"""Masked cross-entropy and accuracy, counted per frame but computed per step."""
+"""Masked cross-entropy and accuracy, counted per frame but computed per output of a head."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor, frames_per_step: int) ->
     Args:
         logits: (batch, steps, classes).
         labels: (batch, frames) int64.
+        frames_per_step: frames that each of the logits stands for; 1 for a head on frames.
     """
     grouped = frames_by_step(labels, frames_per_step)
     known = grouped != IGNORED
