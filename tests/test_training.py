@@ -28,7 +28,7 @@ def trained(folder, *changes):
 
 
 def one_batch(data, config, augment=False):
-    pairs = [(i, data.train.windows[i].classes[0]) for i in range(6)]
+    pairs = [(i, data.train.windows[i].targets[0]) for i in range(6)]
     loader = training.window_loader(data, data.train, pairs, [0], config, cpu(config), augment)
     return next(iter(loader))
 

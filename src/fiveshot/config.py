@@ -144,6 +144,7 @@ class Train(Section):
     windows_per_class: PositiveInt | None
     validation_share: Annotated[float, Field(gt=0, le=0.5)]
     segment_windows: PositiveInt
+    window_classes: Literal["rotation", "all"]
     validation_windows_per_class: PositiveInt | None
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt
@@ -206,11 +207,12 @@ class Detect(Section):
     offset: NotNegative
     minimum: Share
     median_frames: Annotated[Whole, Field(ge=1)]
-    long_shot_s: Positive
+    long_shot_frames: PositiveInt
     long_smooth_frames: PositiveInt
-    fill_gap_s: NotNegative
+    fill_gap_frames: Count
     fill_gap_minimum: Share
     shortest_share: NotNegative
+    event_length: Literal["widened", "corrected"]
     strength: Positive
     length_spread: Positive
     likeness: NotNegative

@@ -25,7 +25,7 @@ from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.files import changes
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, shots_are_long, wanted_branches
 from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
@@ -91,22 +91,25 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
     values = config.model_dump(mode="json")
     finetune, labels, detect = values["finetune"], values["labels"], values["detect"]
     own = {name: finetune.pop(name) for name in BRANCHES}
-    # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
+    # What of `detect` shapes the pseudo-labels, and of `labels` and `train` the training windows: the SED
+    # branch's alone.
     only_sed = {
+        "train": {"window_classes": values["train"]["window_classes"]},
         "labels": {"cut_events": labels["cut_events"]},
         "detect": {name: detect[name] for name in ("median_frames", "long_smooth_frames")},
     }
     found = {}
     for name in BRANCHES:
-        further = only_sed if name == "sed" else {"labels": {}, "detect": {}}
+        further = only_sed if name == "sed" else {"train": {}, "labels": {}, "detect": {}}
         found[name] = {
             "method": METHOD,
             "seed": config.seed,
             "checkpoint": checkpoint,
             "finetune": finetune | {name: own[name]},
             "windows": values["windows"],
+            "train": further["train"],
             "labels": further["labels"] | {"widen_s": labels["widen_s"]},
-            "detect": further["detect"] | {"long_shot_s": detect["long_shot_s"]},
+            "detect": further["detect"] | {"long_shot_frames": detect["long_shot_frames"]},
         }
     return found
 
@@ -196,7 +199,7 @@ def recording_task(
         shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s
     )
     check_shots(support, str(recording.csv))
-    long_shots = float((shots.offset_s - shots.onset_s).mean()) > config.detect.long_shot_s
+    long_shots = shots_are_long(support.shots, config.detect)
     recorded = Recorded(file, trained.info.mean, trained.info.deviation)
     seed = seed_of(config.seed, recording.subset, recording.name)
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
