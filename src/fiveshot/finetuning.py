@@ -152,6 +152,9 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> Recordi
     except FiveshotError:
         log.info("%s: made anew, as its probability file is damaged", recording.key)
         return None
+    if found.audio_name != recording.audio_name:  # of a version that took the csv's word for it
+        found = replace(found, audio_name=recording.audio_name)
+        write_probabilities(path, found, made_from)
     different = {name: changes(made_from[name], sources[name]) for name in found.branches}
     for name, texts in different.items():
         if texts:
