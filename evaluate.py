@@ -20,7 +20,7 @@ def score_files(arguments) -> int:
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
     from fiveshot.predictions import read_predictions
-    from fiveshot.references import read_references
+    from fiveshot.references import names_note, order_note, read_references
 
     if not (arguments.predictions and arguments.references):
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
@@ -30,6 +30,8 @@ def score_files(arguments) -> int:
         references, read_predictions(arguments.predictions), config.metric.resamples, config.seed
     )
     print(format_report(report))
+    for note in filter(None, (names_note(references), order_note(references))):
+        print(note)
     if arguments.report:
         write_json(arguments.report, report)
         print(f"report: {arguments.report}")
@@ -43,7 +45,7 @@ def main(config, run, arguments) -> int:
     from fiveshot.metric import evaluate, format_report
     from fiveshot.pictures import draw_detections
     from fiveshot.predictions import read_predictions
-    from fiveshot.references import corpus_references
+    from fiveshot.references import corpus_references, order_note
     from fiveshot.runs import log, report_problems
     from fiveshot.stages import checked_corpus, noted_predictions
 
@@ -52,9 +54,12 @@ def main(config, run, arguments) -> int:
     predictions = read_predictions(run.predictions)
     missing = [item for item in corpus.test if item.key not in done]
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
-    report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples, config.seed)
+    references = corpus_references(corpus.test)
+    report = evaluate(references, predictions, config.metric.resamples, config.seed)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
+    if order_note(references):
+        log.info("%s", order_note(references))
     drawn, undrawn = draw_detections(run, config, corpus.test, predictions, arguments.strict)
     if drawn:
         log.info("pictures: %s", run.pictures)

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from fiveshot.branches import SedBranch, TeVadBranch, support_means
 from hypothesis import given
 from hypothesis import strategies as st
 from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, recorded, small_config
@@ -21,7 +22,6 @@ from fiveshot.adaptation import (
     sed_loss,
     with_mined_gaps,
 )
-from fiveshot.branches import SedBranch, TeVadBranch, support_means
 from fiveshot.checkpoint import build_network
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.strips import pass_frozen

@@ -1,5 +1,6 @@
 """The fine-tuning stage: what is kept, what is made again, and that one bad recording stops no other."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -155,6 +156,17 @@ def test_what_is_done_is_kept(stage):
     before = stage.bytes()
     assert stage() == first
     assert stage.fits == [] and stage.bytes() == before
+
+
+def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
+    first = stage()
+    right = stage.bytes()
+    old = read_probabilities(stage.path())
+    with h5py.File(stage.path()) as file:
+        sources = {name: json.loads(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches}
+    write_probabilities(stage.path(), replace(old, audio_name="wrong.wav"), sources)
+    assert stage() == first and stage.fits == []
+    assert stage.bytes() == right
 
 
 def test_another_threshold_needs_no_fitting(stage):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fiveshot.errors import FiveshotError
 from fiveshot.predictions import (
     Detection,
-    audio_key,
     read_predictions,
     write_confident_predictions,
     write_predictions,
@@ -140,19 +139,6 @@ def test_a_missing_file_a_folder_and_a_binary_file_are_errors(tmp_path):
     path.write_bytes(b"RIFF\xff\xfe\x00\x81")
     with pytest.raises(FiveshotError, match=r"sound\.wav: not a readable csv file"):
         read_predictions(path)
-
-
-@pytest.mark.parametrize(
-    "name", ["bird.wav", "bird.WAV", "bird.Flac", "bird", "sub/bird.wav", r"d:\sub\bird.wav"]
-)
-def test_names_of_one_recording_share_a_key(name):
-    assert audio_key(name) == "bird"
-
-
-def test_other_dots_and_letter_case_belong_to_the_name():
-    assert audio_key("site.3.wav") == "site.3"
-    assert audio_key("site.mp3") == "site.mp3"
-    assert audio_key("Bird.wav") != audio_key("bird.wav")
 
 
 def test_a_row_that_has_lost_a_cell_in_the_middle_is_refused(tmp_path):

@@ -10,7 +10,6 @@ A recording with something wrong is left out and told as a Problem; the others g
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ import numpy as np
 
 from fiveshot.annotations import SINGLE_CLASS_COLUMN, EventTable, read_test_csv, read_training_csv, shots_of
 from fiveshot.audio import AudioInfo, probe
-from fiveshot.errors import FiveshotError, Problem, steers
+from fiveshot.errors import FiveshotError, Problem, escaped, steers
+from fiveshot.names import audio_name, other_names, other_names_note, spelled
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -46,16 +46,17 @@ class Recording:
     channels: int
     duration_s: float
     events: EventTable
-    audio_name: str
+    audio_name: str  # the file's own, as in predictions; what the csv calls the audio is not used
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The usable recordings of a data set, sorted by key, and what is wrong with the others."""
+    """The usable recordings of a data set, sorted by key, what is wrong with the others, and what is odd."""
 
     train: tuple[Recording, ...]
     test: tuple[Recording, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_corpus(
@@ -71,7 +72,10 @@ def read_corpus(
     problems: list[Problem] = []
     train = _read_split(root / training_folder, "train", problems) if need_train else []
     test = _read_split(root / test_folder, "test", problems) if need_test else []
-    return Corpus(tuple(train), tuple(_told_apart(test, problems)), tuple(problems))
+    test = _told_apart(test, problems)
+    named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
+    notes = [note for note in (other_names_note(named),) if note]
+    return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes))
 
 
 def class_label(subset: str, class_name: str) -> str:
@@ -87,7 +91,7 @@ def training_classes(recordings: Iterable[Recording]) -> list[str]:
 
 
 def corpus_table(corpus: Corpus) -> str:
-    """The contents of a corpus as text: a row per split and subset, totals, then every problem."""
+    """The contents of a corpus as text: a row per split and subset, totals, every problem, every note."""
     rows = [HEADINGS]
     for split, recordings in (("train", corpus.train), ("test", corpus.test)):
         subsets = sorted({item.subset for item in recordings})
@@ -95,7 +99,7 @@ def corpus_table(corpus: Corpus) -> str:
         rows += [_row(split, "total", recordings)] if recordings else []
     count = len(corpus.problems)
     ending = [f"{count} problem{'' if count == 1 else 's'}", *(f"  {problem}" for problem in corpus.problems)]
-    return "\n".join([*_aligned(rows), *ending])
+    return "\n".join([*_aligned(rows), *ending, *map(escaped, corpus.notes)])
 
 
 def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str, ...]:
@@ -182,8 +186,7 @@ def _kind(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    # macOS writes an accent as a letter of its own, others do not: one form makes the pair meet.
-    return unicodedata.normalize("NFC", path.stem)
+    return spelled(path.stem)  # so that audio and csv meet
 
 
 def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
@@ -226,7 +229,7 @@ def _read_recording(
     if events is None:
         return None
     key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
-    described = (info.sample_rate, info.channels, info.duration_s, events, events.audio_name)
+    described = (info.sample_rate, info.channels, info.duration_s, events, audio_name(csv))
     return Recording(split, subset, _stem(audio), key, audio, csv, *described)
 
 
@@ -261,11 +264,10 @@ def _told_apart(recordings: list[Recording], problems: list[Problem]) -> list[Re
     """Recordings whose name no other has: the official prediction csv names the audio file alone."""
     owners: dict[str, list[Recording]] = defaultdict(list)
     for item in recordings:
-        for name in {item.name, Path(item.audio_name).stem}:
-            owners[name].append(item)
+        owners[item.name].append(item)
     doubled = {item.key: name for name, items in owners.items() if len(items) > 1 for item in items}
     for item in recordings:
         if item.key in doubled:
-            message = f"another test recording is named {doubled[item.key]} too; rename one, also in its csv."
+            message = f"another test recording is named {doubled[item.key]} too; rename one."
             problems.append(Problem(item.audio, message))
     return [item for item in recordings if item.key not in doubled]

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
+from fiveshot.adaptation import BranchScores, Task, make_task
 from fiveshot.annotations import shots_of
 from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
@@ -30,10 +30,12 @@ from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.sed import fit_sed
 from fiveshot.stages import labelled_files, opened
 from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
+from fiveshot.te_vad import fit_te_vad
 from fiveshot.training import changed
 
 log = logging.getLogger("fiveshot")
@@ -76,9 +78,11 @@ def prepare(
     features, labels = class_crops(
         files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
-    # Only frames of a class count, unless the others are to be background.
+    # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
-    training = pass_frozen(network, features, labels, backend, wanted, half=True)
+    wanted = None if settings.batch_norm == "adapting" else wanted
+    half = settings.training_precision == "float16"
+    training = pass_frozen(network, features, labels, backend, wanted, half)
     return Trained(network, info, training, sources)
 
 
@@ -148,6 +152,9 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> Recordi
     except FiveshotError:
         log.info("%s: made anew, as its probability file is damaged", recording.key)
         return None
+    if found.audio_name != recording.audio_name:  # of a version that took the csv's word for it
+        found = replace(found, audio_name=recording.audio_name)
+        write_probabilities(path, found, made_from)
     different = {name: changes(made_from[name], sources[name]) for name in found.branches}
     for name, texts in different.items():
         if texts:
@@ -169,7 +176,7 @@ def _shots_s(recording: Recording) -> np.ndarray:
 
 def _fit(
     names: list[str], task: Task, recording: Recording, trained: Trained, config: Config, backend: Backend
-) -> dict[str, Judged]:
+) -> dict[str, BranchScores]:
     steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
     with tqdm(total=sum(steps[n] for n in names), desc=recording.name, unit="step", leave=False) as bar:
         fitted = {}

@@ -29,7 +29,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fiveshot.errors import FiveshotError
-from fiveshot.predictions import audio_key
+from fiveshot.names import audio_key, without_suffix
 
 SHOTS = 5
 MIN_IOU = 0.3
@@ -38,13 +38,28 @@ MIN_SCORE = 1e-5
 
 @dataclass(frozen=True)
 class Reference:
-    """The annotation of one recording: onset and offset in seconds and POS, UNK or NEG, each (events,)."""
+    """The annotation of one recording: onset and offset in seconds and POS, UNK or NEG, each (events,).
+
+    `key` is 'SUBSET/optional/deeper/stem', by default made of subset and name. `other_names`: what the csv
+    calls the audio, where that is not the name of the csv; `in_time_order`: its rows are sorted by onset.
+    """
 
     name: str
     subset: str
     onset_s: np.ndarray
     offset_s: np.ndarray
     value: np.ndarray
+    key: str = ""
+    other_names: tuple[str, ...] = ()
+    in_time_order: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or f"{self.subset}/{audio_key(self.name)}")
+
+    @property
+    def stem(self) -> str:
+        """The name of the file without folder and suffix."""
+        return self.key.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,7 @@ def evaluate(
     _check_references(references)
     predicted = _by_recording(references, predictions)
     nothing = np.empty((0, 2))
-    counts = [match_counts(ref, predicted.get(audio_key(ref.name), nothing)) for ref in references]
+    counts = [match_counts(ref, predicted.get(ref.stem, nothing)) for ref in references]
     subsets: dict[str, list[Counts]] = {}
     for reference, count in sorted(zip(references, counts, strict=True), key=lambda pair: _place(pair[0])):
         subsets.setdefault(reference.subset, []).append(count)
@@ -188,7 +203,7 @@ def _check_references(references: Sequence[Reference]) -> None:
         raise FiveshotError("There are no reference annotations, so that nothing can be scored.")
     seen: dict[str, Reference] = {}
     for reference in references:
-        other = seen.setdefault(audio_key(reference.name), reference)
+        other = seen.setdefault(reference.stem, reference)
         if other is not reference:
             raise FiveshotError(
                 f"{reference.name}: two references have this name (in {other.subset} and "
@@ -221,11 +236,12 @@ def _query_events(reference: Reference) -> tuple[np.ndarray, np.ndarray, int]:
 def _by_recording(
     references: Sequence[Reference], predictions: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Predictions by audio_key; names that mean one recording are joined, unknown ones are an error."""
-    known = {audio_key(reference.name): _report_name(reference) for reference in references}
+    """Predictions by the reference's stem; names of one recording are joined, unknown ones are an error."""
+    known = {reference.stem: _report_name(reference) for reference in references}
     joined: dict[str, list[np.ndarray]] = {}
     for name, events in predictions.items():
-        key = audio_key(name)
+        # A backslash ends a folder only where no recording has it in its name.
+        key = without_suffix(name) if without_suffix(name) in known else audio_key(name)
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
             raise FiveshotError(
@@ -284,11 +300,11 @@ def _recursion_to(depth: int) -> Iterator[None]:
 
 
 def _place(reference: Reference) -> tuple[str, str]:
-    return reference.subset, audio_key(reference.name)
+    return reference.subset, reference.key
 
 
 def _report_name(reference: Reference) -> str:
-    return f"{audio_key(reference.name)}.wav"
+    return f"{reference.stem}.wav"
 
 
 def _report(

@@ -11,9 +11,9 @@ from fiveshot.config import Config
 from fiveshot.corpus import Recording
 from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.finetuning import probability_path, read_probabilities
+from fiveshot.names import audio_key
 from fiveshot.plots import pick_stretches, plot_detection
 from fiveshot.postprocess import RecordingProbabilities, fuse, threshold
-from fiveshot.predictions import audio_key
 from fiveshot.runs import Run
 from fiveshot.stages import opened
 

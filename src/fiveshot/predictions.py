@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from fiveshot.files import whole_file
 
 HEADER = ("Audiofilename", "Starttime", "Endtime")
 CONFIDENCE = "Confidence"
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,6 @@ class Detection:
     onset_s: float
     offset_s: float
     confidence: float
-
-
-def audio_key(name: str) -> str:
-    """The name two files of one recording share: the last part of the path, without .wav or .flac.
-
-    A csv may say `bird.wav` where the disk holds `bird.flac`; both are the recording `bird`. Other dots
-    belong to the name (`site.3.wav` is `site.3`).
-    """
-    return _AUDIO_SUFFIX.sub("", re.split(r"[/\\]", name)[-1])
 
 
 def write_predictions(path: Path, rows: Iterable[Detection]) -> None:

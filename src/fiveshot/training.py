@@ -19,11 +19,12 @@ from fiveshot.augment import mask
 from fiveshot.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, trained_settings
+from fiveshot.enrolment import enrolment_vectors
 from fiveshot.errors import FiveshotError
 from fiveshot.files import changes
 from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, detect_target, masked_mean
+from fiveshot.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.runs import Run, write_rows
 from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw, windows_per_class
 from fiveshot.store import normalisation
@@ -71,11 +72,12 @@ def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, T
     target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
     wanted = target_labels(labels, batch["target"])
     known = (wanted != IGNORED).sum().clamp(min=1)
+    per_output = output_frames(network.te_vad, network.frames_per_step)
 
     def summed(piece: slice, embedding: Tensor, target: Tensor) -> Tensor:
         logits = detect_target(network.te_vad, embedding, target, labels.shape[1], network.frames_per_step)
         share = (wanted[piece] != IGNORED).sum() / known
-        return share * frame_cross_entropy(logits, wanted[piece], network.frames_per_step)
+        return share * frame_cross_entropy(logits, wanted[piece], per_output)
 
     if embedding.device.type != "cpu":
         return sed, summed(slice(None), embedding, target)
@@ -91,7 +93,8 @@ def rightly_labelled(network: FewShotNetwork, batch: dict[str, Tensor]) -> dict[
     if network.te_vad is not None:
         target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
         logits = detect_target(network.te_vad, embedding, target, labels.shape[1], per_step)
-        right["te_vad"] = frame_accuracy(logits, target_labels(labels, batch["target"]), per_step)
+        wanted = target_labels(labels, batch["target"])
+        right["te_vad"] = frame_accuracy(logits, wanted, output_frames(network.te_vad, per_step))
     return right
 
 
@@ -102,7 +105,7 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     """
     training = network.encoder.training
     network.encoder.eval()
-    target = masked_mean(network.encoder, enrolment, enrolled)
+    target = enrolment_vectors(network.encoder, enrolment, enrolled)
     network.encoder.train(training)
     return target
 
