@@ -230,7 +230,7 @@ class Metric(Section):
 
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"]
     threads: Count
     workers: Count
 
