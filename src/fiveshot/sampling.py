@@ -207,14 +207,18 @@ def window_set(windows: list[Window]) -> WindowSet:
     return WindowSet(tuple(windows), {c: tuple(by_class[c]) for c in sorted(by_class)})
 
 
+def windows_per_class(windows: WindowSet, per_class: int | None) -> int:
+    """How often an epoch draws each class: `per_class` times, or as often as the largest has windows."""
+    return per_class or max(len(members) for members in windows.by_class.values())
+
+
 def epoch_draw(windows: WindowSet, per_class: int | None, rng: np.random.Generator) -> list[tuple[int, int]]:
     """One epoch as (window, target class) pairs, shuffled: every class equally often.
 
     Each class runs through its own windows in random order, again and again, until it has been drawn
-    `per_class` times (None: as often as the largest class has windows). Background windows come once.
+    `windows_per_class` times. Background windows come once.
     """
-    largest = max(len(members) for members in windows.by_class.values())
-    times = per_class or largest
+    times = windows_per_class(windows, per_class)
     pairs: list[tuple[int, int]] = []
     for c, members in windows.by_class.items():
         rounds = -(-times // len(members))
