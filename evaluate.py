@@ -51,7 +51,7 @@ def main(config, run, arguments) -> int:
 
     done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)
-    predictions = read_predictions(run.predictions)
+    predictions = read_predictions(run.confident_predictions)  # by key: names may be those of several
     missing = [item for item in corpus.test if item.key not in done]
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     references = corpus_references(corpus.test)

@@ -16,6 +16,7 @@ from fiveshot.cli import parser, run_stage
 def main(config, run, arguments) -> int:
     """Adapt to every test recording and write the predictions; exit code 3 where something was left out."""
     from fiveshot.compute import choose_backend
+    from fiveshot.doubles import official_rows
     from fiveshot.finetuning import finetune_all
     from fiveshot.predictions import write_confident_predictions, write_predictions
     from fiveshot.runs import log, report_problems
@@ -25,11 +26,15 @@ def main(config, run, arguments) -> int:
     log.info("compute: %s", backend)
     corpus = checked_corpus(config, arguments.strict)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
-    write_predictions(run.predictions, detections)
-    write_confident_predictions(run.confident_predictions, detections)
     failed = {problem.path for problem in problems}
-    note_predictions(run, config, (item for item in corpus.test if item.audio not in failed))
-    log.info("%d events in %s", len(detections), run.predictions)
+    done = [item for item in corpus.test if item.audio not in failed]
+    official, notes = official_rows(detections, done)
+    write_predictions(run.predictions, official)
+    write_confident_predictions(run.confident_predictions, detections)
+    note_predictions(run, config, done)
+    log.info("%d events in %s", len(official), run.predictions)
+    for note in notes:
+        log.info("%s", note)
     return report_problems([*corpus.problems, *problems])
 
 

@@ -44,7 +44,7 @@ def score(found: dict[Recording, RecordingProbabilities], settings: Detect) -> d
     predictions = {}
     for recording, probabilities in found.items():
         events = detect(probabilities, settings)
-        predictions[recording.audio_name] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
+        predictions[recording.key] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
     shots = len(next(iter(found.values())).shots_s)
     report = evaluate(corpus_references(tuple(found)), predictions, resamples=0, shots=shots)
     overall = report["overall_scores"]

@@ -228,16 +228,18 @@ def test_audio_outside_any_subset_is_a_problem(folder):
 
 
 @pytest.mark.parametrize("stem", ["CROW/x", "OWL/deep/x"])
-def test_test_recordings_of_one_name_are_a_problem_of_both(folder, stem):
+def test_test_recordings_of_one_name_are_all_kept_and_noted_once(folder, stem):
     folder.recording("Validation_Set/OWL/x", q_csv("x"))
     folder.recording(f"Validation_Set/{stem}", q_csv("x"))
     corpus = folder.read()
-    assert {problem.path for problem in corpus.problems} == {
-        folder.root / "Validation_Set/OWL/x.wav",
-        folder.root / f"Validation_Set/{stem}.wav",
-    }
-    assert all("another test recording is named x too" in problem.message for problem in corpus.problems)
-    assert [item.name for item in corpus.test] == ["three"]
+    assert corpus.problems == () and len({item.key for item in corpus.test}) == len(corpus.test) == 3
+    (note,) = corpus.notes
+    assert "1 name is that of several test recordings" in note and stem in note and "OWL/x" in note
+
+
+def test_training_recordings_of_one_name_are_nothing_to_note(folder):
+    folder.recording("Training_Set/BIRDS/two", f"{HEAD},a\ntwo.wav,1,2,POS\n")
+    assert folder.read().notes == ()
 
 
 def test_a_recording_is_named_after_its_file_and_what_the_csv_says_is_reported_once(folder):

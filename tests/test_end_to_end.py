@@ -103,7 +103,8 @@ def test_the_predictions_have_exactly_the_official_columns(place):
     with (place / "run" / "predictions.csv").open(newline="") as handle:
         assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime"]
     with (place / "run" / "predictions_confidence.csv").open(newline="") as handle:
-        assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+        own = ["Audiofilename", "Starttime", "Endtime", "Confidence", "Recording"]
+        assert next(csv.reader(handle)) == own
 
 
 def test_scoring_the_predictions_as_files_gives_the_runs_own_report(place):

@@ -109,3 +109,14 @@ def test_the_setting_chooses_the_pooling():
             wanted = (by_definition if pooling == "mel" else masked_mean)(encoder, features, mask)
         assert (made[pooling] - wanted).abs().max() < EXACT
     assert (made["mel"] - made["time_and_mel"]).abs().max() > 100 * EXACT
+
+
+@pytest.mark.parametrize("pooling", ["mel", "time_and_mel"])
+def test_mixed_precision_gives_about_the_same_vectors_in_single_precision(pooling):
+    encoder = encoder_of(f"network.enrolment_pooling={pooling}")
+    mask = torch.zeros(2, 40, dtype=torch.bool)
+    mask[:, 7:30] = True
+    wanted = enrolment_vectors(encoder, enrolments(mask), mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = enrolment_vectors(encoder, enrolments(mask), mask)
+    assert found.dtype == torch.float32 and (found - wanted).abs().max() < 0.05 * wanted.abs().max()

@@ -151,6 +151,34 @@ def test_every_recording_gets_both_branches_and_events_of_its_own(stage):
     assert all(d.onset_s >= ends[d.audio_name] for d in detections)
 
 
+def of_one_name(stage, folder, sounds):
+    """The first recording, and a copy of it in another subset with the same features."""
+    found = []
+    for subset, sound in zip(("OWL", "OWL24"), sounds, strict=True):
+        audio = folder / f"{subset}.wav"
+        audio.write_bytes(sound)
+        one = replace(stage.corpus.test[0], subset=subset, key=f"{subset}/x", audio=audio)
+        write_recording(stage.run, small_config(), one, bright(420, SHOTS + QUERY_EVENTS, 10), subset)
+        found.append(one)
+    return replace(stage.corpus, test=tuple(found))
+
+
+def test_a_recording_in_two_subsets_is_fine_tuned_once_and_has_its_events_in_both(stage, tmp_path):
+    corpus = of_one_name(stage, tmp_path, (b"sound", b"sound"))
+    detections, problems = stage(corpus=corpus)
+    assert not problems and sorted(stage.fits) == ["sed", "te_vad"]
+    times = {key: [d.onset_s for d in detections if d.key == key] for key in ("OWL/x", "OWL24/x")}
+    assert times["OWL/x"] == times["OWL24/x"]
+    assert stage(corpus=corpus) == (detections, problems) and stage.fits == []
+
+
+def test_recordings_of_one_name_with_other_audio_are_fine_tuned_each_by_itself(stage, tmp_path):
+    _, problems = stage(corpus=of_one_name(stage, tmp_path, (b"sound", b"another")))
+    assert not problems and sorted(stage.fits) == ["sed", "sed", "te_vad", "te_vad"]
+    found = [read_probabilities(stage.run.probabilities / subset / "x.h5") for subset in ("OWL", "OWL24")]
+    assert not np.array_equal(found[0].branches["sed"], found[1].branches["sed"])
+
+
 def test_what_is_done_is_kept(stage):
     first = stage()
     before = stage.bytes()

@@ -333,10 +333,39 @@ def test_fewer_than_five_target_events_are_an_error_that_counts_them():
         evaluate([reference("short.wav", "S", rows)], {})
 
 
-def test_two_references_of_one_name_are_an_error():
-    twins = [shots_and((10.0, 11.0, "POS"), name=n, subset=s) for n, s in (("a.wav", "S"), ("a.flac", "T"))]
-    with pytest.raises(FiveshotError, match=r"a\.flac: two references have this name \(in S and T\)"):
+def test_two_references_of_one_name_in_one_subset_are_an_error():
+    twins = [shots_and((10.0, 11.0, "POS"), name=name) for name in ("a.wav", "a.flac")]
+    with pytest.raises(FiveshotError, match=r"a\.flac: two references in S have this name"):
         evaluate(twins, {})
+
+
+def in_two_subsets():
+    """A name in two subsets, with one event in the first and two in the second."""
+    rows = [(10.0, 11.0, "POS"), (20.0, 21.0, "POS")]
+    return [shots_and(*rows[:1], subset="PB"), shots_and(*rows, subset="PB24")]
+
+
+def test_a_name_in_two_subsets_is_scored_in_both():
+    report = evaluate(in_two_subsets(), {"a.wav": np.array([[10.0, 11.0]])}, resamples=0)
+    per_file = report["scores_per_audiofile"]
+    assert list(per_file) == ["PB/a.wav", "PB24/a.wav"]
+    assert [row["TP"] for row in per_file.values()] == [1, 1]
+    assert [row["FN"] for row in per_file.values()] == [0, 1]
+    assert "PB24/a.wav" in format_report(report)
+
+
+@pytest.mark.parametrize("suffix", ["", ".wav", ".FLAC"])
+def test_keys_tell_recordings_of_one_name_apart(suffix):
+    predictions = {f"PB24/a{suffix}": np.array([[10.0, 11.0], [20.0, 21.0]])}
+    report = evaluate(in_two_subsets(), predictions, resamples=0)
+    assert [report["scores_per_subset"][subset]["TP"] for subset in ("PB", "PB24")] == [0, 2]
+
+
+def test_a_name_with_a_backslash_is_no_folder_where_a_recording_has_it():
+    target = shots_and((10.0, 11.0, "POS"))
+    target = Reference("a\\b.wav", "S", target.onset_s, target.offset_s, target.value, key="S/a\\b")
+    report = evaluate([target], {"a\\b.wav": np.array([[10.0, 11.0]])}, resamples=0)
+    assert report["scores_per_audiofile"]["a\\b.wav"]["TP"] == 1
 
 
 def test_predictions_for_an_unknown_recording_are_an_error_that_names_the_nearest():

@@ -30,13 +30,26 @@ def test_the_official_form_has_three_columns_sorted_by_name_and_onset(tmp_path):
     assert path.read_bytes() == expected.encode()
 
 
-def test_the_confident_form_adds_one_column(tmp_path):
+def test_the_confident_form_adds_confidence_and_recording(tmp_path):
     path = tmp_path / "predictions.csv"
     write_confident_predictions(path, ROWS)
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+    assert list(rows[0]) == ["Audiofilename", "Starttime", "Endtime", "Confidence", "Recording"]
     assert [float(row["Confidence"]) for row in rows] == [0.75, 0.9, 0.5]
+
+
+def test_the_confident_form_tells_recordings_of_one_name_apart(tmp_path):
+    path = tmp_path / "predictions.csv"
+    rows = [Detection("a.wav", onset_s, 9.0, 0.5, key) for onset_s, key in ((1, "PB24/a"), (2, "PB/a"))]
+    write_confident_predictions(path, [*rows, Detection("a.wav", 3, 9, 0.5)])
+    assert {name: len(times) for name, times in read_predictions(path).items()} == {
+        "a.wav": 1,
+        "PB/a": 1,
+        "PB24/a": 1,
+    }
+    path.write_text(path.read_text().replace("Recording", "Site"))
+    assert list(read_predictions(path)) == ["a.wav"]  # of another program's column nothing is known
 
 
 @pytest.mark.parametrize("write", [write_predictions, write_confident_predictions])

@@ -230,7 +230,7 @@ class Metric(Section):
 
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"]
     threads: Count
     workers: Count
 
@@ -277,9 +277,9 @@ class Config(Section):
         _require(
             self.finetune.sed.batch_norm != "adapting"
             or self.finetune.sed.training_frames >= self.windows.frames,
-            f"finetune.sed.training_frames cuts training windows to {self.finetune.sed.training_frames} frames, "
-            "which finetune.sed.batch_norm=adapting cannot take, as the statistics are those of whole windows: "
-            f"set it to {self.windows.frames}, or batch_norm to frozen or recalculated",
+            f"finetune.sed.training_frames is {self.finetune.sed.training_frames}, which cuts training windows, "
+            "but finetune.sed.batch_norm=adapting takes its statistics from whole ones: set training_frames to "
+            f"{self.windows.frames}, or batch_norm to frozen or recalculated",
         )
         return self
 

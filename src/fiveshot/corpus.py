@@ -28,7 +28,7 @@ from fiveshot.annotations import (
 )
 from fiveshot.audio import AudioInfo, probe
 from fiveshot.errors import FiveshotError, Problem, escaped, steers
-from fiveshot.names import audio_name, other_names, other_names_note, spelled
+from fiveshot.names import audio_name, first_of, other_names, other_names_note, spelled
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -83,9 +83,8 @@ def read_corpus(
     problems: list[Problem] = []
     train = _read_split(root / training_folder, "train", 0, problems) if need_train else []
     test = _read_split(root / test_folder, "test", shots, problems) if need_test else []
-    test = _told_apart(test, problems)
     named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
-    notes = [note for note in (other_names_note(named),) if note]
+    notes = [note for note in (other_names_note(named), shared_names_note(test)) if note]
     return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes))
 
 
@@ -98,6 +97,26 @@ def training_classes(recordings: Iterable[Recording]) -> list[str]:
     """The sorted names of all classes with at least one POS event."""
     return sorted(
         {class_label(item.subset, name) for item in recordings for name in item.events.positive().class_name}
+    )
+
+
+def of_one_name(recordings: Iterable[Recording]) -> list[list[Recording]]:
+    """The recordings that share their name with others, grouped by name, each group sorted by key."""
+    groups: dict[str, list[Recording]] = defaultdict(list)
+    for item in sorted(recordings, key=lambda item: item.key):
+        groups[item.name].append(item)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def shared_names_note(recordings: Iterable[Recording]) -> str:
+    """One line on test recordings of one name; empty where there are none."""
+    shown = [" and ".join(item.key for item in group) for group in of_one_name(recordings)]
+    if not shown:
+        return ""
+    plural = f"{len(shown)} names are" if len(shown) > 1 else "1 name is"
+    return (
+        f"note: {plural} that of several test recordings ({first_of(shown, '; ')}); each is fine-tuned and "
+        "scored by itself."
     )
 
 
@@ -269,16 +288,3 @@ def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> Event
             "give longer audio."
         )
     return events
-
-
-def _told_apart(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:
-    """Recordings whose name no other has: the official prediction csv names the audio file alone."""
-    owners: dict[str, list[Recording]] = defaultdict(list)
-    for item in recordings:
-        owners[item.name].append(item)
-    doubled = {item.key: name for name, items in owners.items() if len(items) > 1 for item in items}
-    for item in recordings:
-        if item.key in doubled:
-            message = f"another test recording is named {doubled[item.key]} too; rename one."
-            problems.append(Problem(item.audio, message))
-    return [item for item in recordings if item.key not in doubled]

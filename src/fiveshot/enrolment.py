@@ -45,7 +45,7 @@ def mean_at_full_rate(encoder: Encoder, features: Tensor, mask: Tensor) -> Tenso
     inside[position] = 1
     rows = rows.unflatten(0, (laid.rows, laid.length)).transpose(1, 2)
     embedding = encoder.at_full_rate(rows, inside.unflatten(0, (laid.rows, laid.length)))
-    weight = torch.zeros(len(features), len(inside), device=features.device)
-    weight[window, position] = 1
-    total = weight @ embedding.flatten(0, 1).float()
-    return total / mask.sum(1, keepdim=True).clamp(min=1)
+    share = torch.zeros(len(features), len(inside), device=features.device)
+    share[window, position] = 1 / mask.sum(1).clamp(min=1)[window]
+    with torch.autocast(features.device.type, enabled=False):
+        return share @ embedding.flatten(0, 1).float()

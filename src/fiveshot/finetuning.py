@@ -21,6 +21,7 @@ from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording
+from fiveshot.doubles import same_tasks
 from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.files import changes
 from fiveshot.likeness import likeness
@@ -121,14 +122,26 @@ def probability_path(run: Run, recording: Recording) -> Path:
 
 
 def finetune_recording(
-    path: Path, recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+    path: Path,
+    recording: Recording,
+    file: FeatureFile,
+    trained: Trained,
+    config: Config,
+    backend: Backend,
+    same: RecordingProbabilities | None = None,
 ) -> RecordingProbabilities:
-    """Bring one probability file up to date and return what it holds; each branch is kept or made."""
+    """Bring one probability file up to date and return what it holds; each branch is kept or made.
+
+    `same`: what was found in another recording that is the same task (doubles.py), taken for this one too.
+    """
     sources = {name: values | {"features": file.mark} for name, values in trained.sources.items()}
     kept = _kept(path, recording, sources)
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
+    if same is not None:
+        write_probabilities(path, same, sources)
+        return same
     task = recording_task(recording, file, trained, config, backend)
     judged = _fit(missing, task, recording, trained, config, backend)
     found = RecordingProbabilities(
@@ -265,18 +278,22 @@ def finetune_all(
     files, classes, problems = labelled_files(run, config, corpus.train, strict)
     trained = prepare(run, files, classes, config, backend)
     detections: list[Detection] = []
+    twins, fitted = same_tasks(corpus.test), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
             file = opened(run, config, recording)
             path = probability_path(run, recording)
-            found = finetune_recording(path, recording, file, trained, config, backend)
+            same = fitted.get(twins.get(recording.key))
+            found = finetune_recording(path, recording, file, trained, config, backend, same)
             events = detect(found, config.detect)
         except FiveshotError as error:
             if strict or isinstance(error, WriteError):
                 raise
             problems.append(Problem(recording.audio, str(error)))
             continue
-        detections += events
+        if recording.key in twins.values():
+            fitted[recording.key] = found
+        detections += [replace(event, key=recording.key) for event in events]
         levels = ", ".join(f"{name} {level:.2f}" for name, level in found.levels.items())
         log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
     return detections, problems

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,18 +84,18 @@ def evaluate(
 ) -> dict:
     """Score predictions against references and return the official report, with counts and an interval added.
 
-    `predictions` maps a recording's name to its (events, 2) onsets and offsets in seconds; a recording that
-    is absent or empty has no predictions. The interval resamples recordings within their subsets `resamples`
-    times (0: no interval). The first `shots` POS of a recording come before its query; officially these are
-    five.
+    `predictions` maps a recording's name or key to its (events, 2) onsets and offsets in seconds; a recording
+    that is absent or empty has no predictions. Predictions for a name that several references have are scored
+    against each of them. The interval resamples recordings within their subsets `resamples` times (0: no
+    interval). The first `shots` POS of a recording come before its query; officially these are five.
 
     Raises FiveshotError where the official program would crash or score nonsense: no references, two of one
-    name, fewer POS than shots, predictions for an unknown recording, nothing to find.
+    key, fewer POS than shots, predictions for an unknown recording, nothing to find.
     """
     _check_references(references, shots)
     predicted = _by_recording(references, predictions)
     nothing = np.empty((0, 2))
-    counts = [match_counts(ref, predicted.get(ref.stem, nothing), shots) for ref in references]
+    counts = [match_counts(ref, predicted.get(ref.key, nothing), shots) for ref in references]
     subsets: dict[str, list[Counts]] = {}
     for reference, count in sorted(zip(references, counts, strict=True), key=lambda pair: _place(pair[0])):
         subsets.setdefault(reference.subset, []).append(count)
@@ -207,11 +208,10 @@ def _check_references(references: Sequence[Reference], shots: int) -> None:
         raise FiveshotError("There are no reference annotations, so that nothing can be scored.")
     seen: dict[str, Reference] = {}
     for reference in references:
-        other = seen.setdefault(reference.stem, reference)
+        other = seen.setdefault(reference.key, reference)
         if other is not reference:
             raise FiveshotError(
-                f"{reference.name}: two references have this name (in {other.subset} and "
-                f"{reference.subset}); rename one recording."
+                f"{reference.name}: two references in {reference.subset} have this name; rename one of them."
             )
     if all(len(_query_events(reference, shots)[0]) == 0 for reference in references):
         others = f" (nor can the other {len(references) - 1})" if len(references) > 1 else ""
@@ -240,19 +240,23 @@ def _query_events(reference: Reference, shots: int) -> tuple[np.ndarray, np.ndar
 def _by_recording(
     references: Sequence[Reference], predictions: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Predictions by the reference's stem; names of one recording are joined, unknown ones are an error."""
-    known = {reference.stem: _report_name(reference) for reference in references}
+    """Predictions by the reference's key; names of one recording are joined, unknown ones are an error."""
+    names = report_names(references)
+    known: dict[str, list[str]] = {}  # key or name without suffix -> keys
+    for reference in references:
+        known.setdefault(reference.stem, []).append(reference.key)
+    known |= {reference.key: [reference.key] for reference in references}
     joined: dict[str, list[np.ndarray]] = {}
     for name, events in predictions.items():
         # A backslash ends a folder only where no recording has it in its name.
         key = without_suffix(name) if without_suffix(name) in known else audio_key(name)
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            nearest = difflib.get_close_matches(f"{key}.wav", names.values(), n=1, cutoff=0.0)[0]
             raise FiveshotError(
-                f"{name}: there are predictions for it but no reference; the nearest known name is "
-                f"{known[nearest]}."
+                f"{name}: there are predictions for it but no reference; the nearest known name is {nearest}."
             )
-        joined.setdefault(key, []).append(np.asarray(events, dtype=np.float64).reshape(-1, 2))
+        for own in known[key]:
+            joined.setdefault(own, []).append(np.asarray(events, dtype=np.float64).reshape(-1, 2))
     return {key: np.concatenate(parts) for key, parts in joined.items()}
 
 
@@ -307,16 +311,19 @@ def _place(reference: Reference) -> tuple[str, str]:
     return reference.subset, reference.key
 
 
-def _report_name(reference: Reference) -> str:
-    return f"{reference.stem}.wav"
+def report_names(references: Sequence[Reference]) -> dict[str, str]:
+    """Key -> the name in a report: 'stem.wav', or with its folders where several have this name."""
+    shared = Counter(reference.stem for reference in references)
+    return {ref.key: f"{ref.key if shared[ref.stem] > 1 else ref.stem}.wav" for ref in references}
 
 
 def _report(
     references: Sequence[Reference], counts: Sequence[Counts], subsets: Mapping[str, Sequence[Counts]]
 ) -> dict:
     totals = {subset: sum(members, Counts()) for subset, members in subsets.items()}
+    names = report_names(references)
     files = {
-        _report_name(reference): {**_row(count), "subset": reference.subset}
+        names[reference.key]: {**_row(count), "subset": reference.subset}
         for reference, count in zip(references, counts, strict=True)
     }
     return {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fiveshot.compute import lstm_in_bfloat16
 from fiveshot.config import Network
 from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
 from fiveshot.stretches import Stretches
@@ -268,7 +269,12 @@ class BiLstmHead(nn.Module):
         self.out = nn.Linear(2 * network.lstm_units, 2)
 
     def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
-        return self.out(self.lstm(_joined(embedding, target))[0])
+        joined = _joined(embedding, target)
+        if lstm_in_bfloat16(joined.device.type):
+            return self.out(self.lstm(joined)[0])
+        with torch.autocast(joined.device.type, enabled=False):  # the others may have mixed precision
+            values = self.lstm(joined.to(self.lstm.weight_ih_l0.dtype))[0]
+        return self.out(values)
 
 
 class FewShotNetwork(nn.Module):

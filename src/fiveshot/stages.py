@@ -77,7 +77,8 @@ def noted_predictions(run: Run, config: Config) -> set[str]:
 
 def _made_from(run: Run, config: Config) -> dict:
     values = config.model_dump(mode="json")
-    files = {"checkpoint": run.best, "predictions.csv": run.predictions}
+    written = run.predictions, run.confident_predictions
+    files = {"checkpoint": run.best} | {path.name: path for path in written}
     found = {name: sha256(path) if path.exists() else None for name, path in files.items()}
     return found | {"settings": {name: values[name] for name in _PREDICTING}}
 

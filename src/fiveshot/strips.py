@@ -106,7 +106,7 @@ class LowWindows:
         return self.whole if count >= len(self) else self.strip(self.draw(count, generator))
 
     def dense(self, chosen: np.ndarray) -> Tensor:
-        """These windows whole, step by step: (len(chosen), channels, steps, mels / 4), channels last in memory.
+        """These windows whole: (len(chosen), channels, steps, mels / 4), channels last in memory.
 
         Only for windows that were passed with every frame wanted.
         """

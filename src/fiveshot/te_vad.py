@@ -1,8 +1,8 @@
 """The TE-VAD branch, adapted to one recording on its five shots.
 
-In each step two sets of reconstructed windows are drawn. The first gives target vectors, the mean embedding of
-its POS frames; the second is labelled against them. Of the submission only a figure shows this: steps and
-learning rates are ours.
+In each step two sets of reconstructed windows are drawn. The first gives target vectors, each the mean
+embedding of a window's POS frames; the second is labelled against them. Of the submission only a figure shows
+this: steps and learning rates are ours.
 """
 
 from __future__ import annotations
