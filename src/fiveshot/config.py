@@ -276,8 +276,8 @@ class Config(Section):
         _require(
             self.finetune.sed.batch_norm != "adapting"
             or self.finetune.sed.training_frames >= self.windows.frames,
-            f"finetune.sed.training_frames is {self.finetune.sed.training_frames}, which cuts training windows, "
-            "but finetune.sed.batch_norm=adapting takes its statistics from whole ones: set training_frames to "
+            f"finetune.sed.training_frames={self.finetune.sed.training_frames} cuts training windows, "
+            "but finetune.sed.batch_norm=adapting takes statistics of whole ones: set training_frames to "
             f"{self.windows.frames}, or batch_norm to frozen or recalculated",
         )
         return self
