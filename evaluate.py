@@ -3,7 +3,8 @@
     ./run.sh metric [--data DIR] [--config FILE] [--run DIR]                        the run's own predictions
     ./run.sh metric --predictions FILE.csv --references DIR --report OUT.json       any predictions
 
-DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q.
+DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With `--set shots=2` the query
+begins after the second POS event; the official measure is that of five.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ def score_files(arguments) -> int:
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
     config = read_settings(arguments)
     references = read_references(arguments.references)
-    report = evaluate(
-        references, read_predictions(arguments.predictions), config.metric.resamples, config.seed
-    )
+    predictions = read_predictions(arguments.predictions)
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots)
     print(format_report(report))
     for note in filter(None, (names_note(references), order_note(references))):
         print(note)
@@ -55,7 +55,7 @@ def main(config, run, arguments) -> int:
     missing = [item for item in corpus.test if item.key not in done]
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     references = corpus_references(corpus.test)
-    report = evaluate(references, predictions, config.metric.resamples, config.seed)
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
     if order_note(references):

@@ -1,4 +1,4 @@
-"""Stage 3: checkpoint + five shots -> frame probabilities (HDF5) -> events (csv), recording by recording.
+"""Stage 3: checkpoint + shots -> frame probabilities (HDF5) -> events (csv), recording by recording.
 
     ./run.sh finetune --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
 

@@ -137,13 +137,13 @@ def test_tables_are_equal_when_their_events_are(csv):
 def test_shots_are_the_first_five_pos_in_time(csv):
     lines = [f"x.wav,{t},{t + 0.5},{'UNK' if t == 2 else 'POS'}" for t in (9, 2, 1, 7, 3, 8, 5)]
     path = csv("\n".join([f"{HEAD},Q", *lines]))
-    assert list(shots_of(read_test_csv(path), path).onset_s) == [1, 3, 5, 7, 8]
+    assert list(shots_of(read_test_csv(path), path, 5).onset_s) == [1, 3, 5, 7, 8]
     assert list(shots_of(read_test_csv(path), path, count=2).onset_s) == [1, 3]
 
 
 def test_fewer_than_five_pos_are_refused_with_their_number(csv):
     path = csv(f"{HEAD},Q\n" + "x.wav,1,2,POS\n" * 4 + "x.wav,1,2,UNK\n")
-    refused(path, "4 POS events found where 5 are needed", lambda p: shots_of(read_test_csv(p), p))
+    refused(path, "4 POS events found where 5 are needed", lambda p: shots_of(read_test_csv(p), p, 5))
 
 
 def test_a_missing_csv_is_refused(tmp_path):

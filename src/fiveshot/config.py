@@ -250,6 +250,7 @@ class Config(Section):
     """All settings of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
+    shots: Literal[1, 2, 5, 10]
     paths: Paths
     corpus: CorpusFolders
     features: Features

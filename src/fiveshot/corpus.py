@@ -18,7 +18,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from fiveshot.annotations import SINGLE_CLASS_COLUMN, EventTable, read_test_csv, read_training_csv, shots_of
+from fiveshot.annotations import (
+    SHOTS,
+    SINGLE_CLASS_COLUMN,
+    EventTable,
+    read_test_csv,
+    read_training_csv,
+    shots_of,
+)
 from fiveshot.audio import AudioInfo, probe
 from fiveshot.errors import FiveshotError, Problem, escaped, steers
 from fiveshot.names import audio_name, first_of, other_names, other_names_note, spelled
@@ -65,13 +72,17 @@ def read_corpus(
     test_folder: str = "Validation_Set",
     need_train: bool = True,
     need_test: bool = True,
+    shots: int = SHOTS,
 ) -> Corpus:
-    """Read and check the splits that are needed; a split that is not needed stays empty, unread."""
+    """Read and check the splits that are needed; a split that is not needed stays empty, unread.
+
+    `shots`: so many POS events each test recording needs before its query.
+    """
     if not root.is_dir():
         raise FiveshotError(f"{root}: there is no such folder; give the one that holds {training_folder}.")
     problems: list[Problem] = []
-    train = _read_split(root / training_folder, "train", problems) if need_train else []
-    test = _read_split(root / test_folder, "test", problems) if need_test else []
+    train = _read_split(root / training_folder, "train", 0, problems) if need_train else []
+    test = _read_split(root / test_folder, "test", shots, problems) if need_test else []
     named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
     notes = [note for note in (other_names_note(named), shared_names_note(test)) if note]
     return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes))
@@ -143,7 +154,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recording]:
+def _read_split(folder: Path, split: str, shots: int, problems: list[Problem]) -> list[Recording]:
     if not folder.is_dir():
         raise FiveshotError(
             f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
@@ -154,20 +165,20 @@ def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recor
         if entry.is_dir() and os.path.realpath(entry) in above:
             problems.append(Problem(entry, "is a link back up to the corpus; take it out."))
         elif entry.is_dir():
-            recordings += _read_subset(entry, split, above, problems)
+            recordings += _read_subset(entry, split, shots, above, problems)
         elif _kind(entry) == "audio":
             problems.append(Problem(entry, f"lies in no subset folder; move it to {folder.name}/SUBSET/."))
     return sorted(recordings, key=lambda item: item.key)
 
 
 def _read_subset(
-    folder: Path, split: str, above: tuple[str, ...], problems: list[Problem]
+    folder: Path, split: str, shots: int, above: tuple[str, ...], problems: list[Problem]
 ) -> list[Recording]:
     groups = _by_stem(_files(folder, (*above, os.path.realpath(folder)), problems))
     if not groups:
         problems.append(Problem(folder, "holds no recordings; add NAME.wav or NAME.flac with NAME.csv."))
     pairs = (_pair(group, problems) for group in groups)
-    recordings = (_read_recording(folder, split, *pair, problems) for pair in pairs if pair)
+    recordings = (_read_recording(folder, split, shots, *pair, problems) for pair in pairs if pair)
     return [item for item in recordings if item]
 
 
@@ -235,7 +246,7 @@ def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | Non
 
 
 def _read_recording(
-    folder: Path, split: str, audio: Path, csv: Path, problems: list[Problem]
+    folder: Path, split: str, shots: int, audio: Path, csv: Path, problems: list[Problem]
 ) -> Recording | None:
     subset = folder.name
     info = _tried(audio, problems, lambda: probe(audio))
@@ -244,7 +255,7 @@ def _read_recording(
     )
     if info is None or events is None:
         return None
-    events = _tried(csv, problems, lambda: _fitted(csv, events, info, split))
+    events = _tried(csv, problems, lambda: _fitted(csv, events, info, shots))
     if events is None:
         return None
     key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
@@ -261,8 +272,8 @@ def _tried(path: Path, problems: list[Problem], read: Callable[[], Value]) -> Va
         return None
 
 
-def _fitted(csv: Path, events: EventTable, info: AudioInfo, split: str) -> EventTable:
-    """The events clipped to the audio; events outside it, too few shots or no query are refused."""
+def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> EventTable:
+    """The events clipped to the audio; events outside it, too few shots (0: none) or no query are refused."""
     late = (events.onset_s >= info.duration_s) | (events.offset_s > info.duration_s + END_TOLERANCE_S)
     if late.any():
         first = int(np.argmax(late))
@@ -271,9 +282,9 @@ def _fitted(csv: Path, events: EventTable, info: AudioInfo, split: str) -> Event
             f"the end of the audio at {info.duration_s:.4f} s ({late.sum()} such); correct one of them."
         )
     events = replace(events, offset_s=np.minimum(events.offset_s, info.duration_s))
-    if split == "test" and shots_of(events, csv).offset_s[-1] >= info.duration_s:
+    if shots and shots_of(events, csv, shots).offset_s[-1] >= info.duration_s:
         raise FiveshotError(
-            f"{csv}: the fifth shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
+            f"{csv}: the last shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
             "give longer audio."
         )
     return events

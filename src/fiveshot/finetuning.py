@@ -105,6 +105,7 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
         found[name] = {
             "method": METHOD,
             "seed": config.seed,
+            "shots": config.shots,
             "checkpoint": checkpoint,
             "finetune": finetune | {name: own[name]},
             "windows": values["windows"],
@@ -147,7 +148,7 @@ def finetune_recording(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
         widen_s=config.labels.widen_s,
-        shots_s=_shots_s(recording),
+        shots_s=_shots_s(recording, config.shots),
         branches=(kept.branches if kept else {}) | {name: one.probability for name, one in judged.items()},
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
         likeness=kept.likeness if kept else likeness(task.recorded, task.support),
@@ -182,8 +183,9 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> Recordi
     )
 
 
-def _shots_s(recording: Recording) -> np.ndarray:
-    shots = shots_of(recording.events, recording.csv)
+def _shots_s(recording: Recording, count: int) -> np.ndarray:
+    """Onset and offset of each shot: (count, 2) seconds."""
+    shots = shots_of(recording.events, recording.csv, count)
     return np.stack([shots.onset_s, shots.offset_s], axis=-1)
 
 
@@ -210,7 +212,7 @@ def recording_task(
     recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
 ) -> Task:
     """The task of one recording, seeded by its subset and name alone, so that order does not matter."""
-    shots = shots_of(recording.events, recording.csv)
+    shots = shots_of(recording.events, recording.csv, config.shots)
     support = find_support(
         shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s
     )

@@ -2,9 +2,9 @@
 
 Conventions. An event is a row (onset, offset) in seconds. A reference row is POS (the target), UNK (perhaps
 the target: finding it is neither right nor wrong) or NEG (ignored). The first five POS in time order are the
-shots.
+shots (`shots` gives another number of them; the official program knows five alone).
 
-Per recording, reference rows that end no later than the fifth POS are dropped. All predictions are kept, so
+Per recording, reference rows that end no later than the last shot are dropped. All predictions are kept, so
 that one before the query is a false positive. A prediction and a reference event may be matched if their
 intersection over union is strictly above 0.3. POS events are matched first, as many as possible; the
 predictions left over are matched to UNK. TP = matches with POS, FP = predictions matched to neither,
@@ -29,10 +29,10 @@ from mir_eval.util import match_events
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fiveshot.annotations import SHOTS
 from fiveshot.errors import FiveshotError
 from fiveshot.names import audio_key, without_suffix
 
-SHOTS = 5
 MIN_IOU = 0.3
 MIN_SCORE = 1e-5
 
@@ -80,32 +80,35 @@ def evaluate(
     predictions: Mapping[str, np.ndarray],
     resamples: int = 1000,
     seed: int = 0,
+    shots: int = SHOTS,
 ) -> dict:
     """Score predictions against references and return the official report, with counts and an interval added.
 
     `predictions` maps a recording's name or key to its (events, 2) onsets and offsets in seconds; a recording
     that is absent or empty has no predictions. Predictions for a name that several references have are scored
     against each of them. The interval resamples recordings within their subsets `resamples` times (0: no
-    interval). Raises FiveshotError where the official program would crash or score nonsense: no references,
-    two of one key, fewer than five POS, predictions for an unknown recording, nothing to find.
+    interval). The first `shots` POS of a recording come before its query; officially these are five.
+
+    Raises FiveshotError where the official program would crash or score nonsense: no references, two of one
+    key, fewer POS than shots, predictions for an unknown recording, nothing to find.
     """
-    _check_references(references)
+    _check_references(references, shots)
     predicted = _by_recording(references, predictions)
     nothing = np.empty((0, 2))
-    counts = [match_counts(ref, predicted.get(ref.key, nothing)) for ref in references]
+    counts = [match_counts(ref, predicted.get(ref.key, nothing), shots) for ref in references]
     subsets: dict[str, list[Counts]] = {}
     for reference, count in sorted(zip(references, counts, strict=True), key=lambda pair: _place(pair[0])):
         subsets.setdefault(reference.subset, []).append(count)
-    report = _report(references, counts, subsets)
+    report = _report(references, counts, subsets) | {"shots": shots}
     if resamples:
         low, high = bootstrap_interval(list(subsets.values()), resamples, seed)
         report["interval_95"] = {"fmeasure (percentage)": [low, high], "resamples": resamples, "seed": seed}
     return report
 
 
-def match_counts(reference: Reference, predicted: np.ndarray) -> Counts:
+def match_counts(reference: Reference, predicted: np.ndarray, shots: int = SHOTS) -> Counts:
     """Count hits and errors of one recording; `predicted` is (events, 2), onsets and offsets in seconds."""
-    pos, unk, all_pos = _query_events(reference)
+    pos, unk, all_pos = _query_events(reference, shots)
     predicted = np.asarray(predicted, dtype=np.float64).reshape(-1, 2)
     if len(predicted) == 0:
         return Counts(fn=all_pos)
@@ -200,7 +203,7 @@ def format_report(report: Mapping) -> str:
     return "\n".join([*_aligned(rows), _summary(report)])
 
 
-def _check_references(references: Sequence[Reference]) -> None:
+def _check_references(references: Sequence[Reference], shots: int) -> None:
     if not references:
         raise FiveshotError("There are no reference annotations, so that nothing can be scored.")
     seen: dict[str, Reference] = {}
@@ -210,27 +213,27 @@ def _check_references(references: Sequence[Reference]) -> None:
             raise FiveshotError(
                 f"{reference.name}: two references in {reference.subset} have this name; rename one of them."
             )
-    if all(len(_query_events(reference)[0]) == 0 for reference in references):
+    if all(len(_query_events(reference, shots)[0]) == 0 for reference in references):
         others = f" (nor can the other {len(references) - 1})" if len(references) > 1 else ""
         raise FiveshotError(
-            f"{references[0].name}: the reference holds only the shots, with no POS event after the fifth, "
+            f"{references[0].name}: the reference holds only the shots, with no POS event after them, "
             f"and so cannot be scored{others}."
         )
 
 
-def _query_events(reference: Reference) -> tuple[np.ndarray, np.ndarray, int]:
-    """POS (n, 2) and UNK (m, 2) that end after the fifth POS, by onset, and the number of all POS."""
+def _query_events(reference: Reference, shots: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """POS (n, 2) and UNK (m, 2) that end after the last shot, by onset, and the number of all POS."""
     order = np.argsort(reference.onset_s, kind="stable")
     events = np.column_stack([reference.onset_s, reference.offset_s])[order].astype(np.float64)
     value = np.asarray(reference.value)[order]
     pos = events[value == "POS"]
-    if len(pos) < SHOTS:
+    if len(pos) < shots:
         raise FiveshotError(
-            f"{reference.name}: the reference has {len(pos)} POS events; the first {SHOTS} are the shots, so "
-            f"that at least {SHOTS} are needed."
+            f"{reference.name}: the reference has {len(pos)} POS events, where shots={shots} come before the "
+            "query: correct it, or give fewer shots."
         )
-    # The end alone decides: an early event that outlasts the fifth shot stays, even if it is itself a shot.
-    query = events[:, 1] > pos[SHOTS - 1, 1]
+    # The end alone decides: an early event that outlasts the last shot stays, even if it is itself a shot.
+    query = events[:, 1] > pos[shots - 1, 1]
     return events[query & (value == "POS")], events[query & (value == "UNK")], len(pos)
 
 
@@ -367,4 +370,6 @@ def _summary(report: Mapping) -> str:
     if interval:
         low, high = interval["fmeasure (percentage)"]
         text += f" (95 % interval {low:.3f} to {high:.3f}, {interval['resamples']} resamples of recordings)"
+    if report["shots"] != SHOTS:
+        text += f", with shots={report['shots']} and so beyond the official measure"
     return f"{text}, arithmetic mean over subsets {overall['arithmetic mean f-measure (percentage)']:.3f} %"

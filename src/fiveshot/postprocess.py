@@ -23,7 +23,7 @@ class RecordingProbabilities:
     Attributes:
         branches: branch name → P(POS) per frame (frames,).
         levels: branch name → confidence level θ.
-        shots_s: (5, 2) onsets and offsets of the shots.
+        shots_s: (shots, 2) onsets and offsets of the shots.
         likeness: (frames,) how like the shots an event around each frame would be; 1 as they are alike.
     """
 

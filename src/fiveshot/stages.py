@@ -21,8 +21,9 @@ log = logging.getLogger("fiveshot")
 def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_test: bool = True) -> Corpus:
     """Read the corpus and print its table; with `strict`, a problem is an error."""
     folders = config.corpus
+    data = Path(config.paths.data)
     corpus = read_corpus(
-        Path(config.paths.data), folders.training_folder, folders.test_folder, need_train, need_test
+        data, folders.training_folder, folders.test_folder, need_train, need_test, config.shots
     )
     log.info("%s", corpus_table(corpus))
     if strict and corpus.problems:
@@ -44,7 +45,7 @@ def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
 
 
 # What predictions depend on; the other sections say where things lie and how they are computed.
-_PREDICTING = ("seed", "features", "labels", "windows", "network", "train", "finetune", "detect")
+_PREDICTING = ("seed", "shots", "features", "labels", "windows", "network", "train", "finetune", "detect")
 
 
 def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> None:

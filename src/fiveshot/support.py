@@ -1,4 +1,4 @@
-"""The support of one recording: five shots, the gaps between them, and the windows learnt from."""
+"""The support of one recording: its shots, the gaps between them, and the windows learnt from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Support:
     """What is known of a recording before its query begins, in frames.
 
     Attributes:
-        shots: (5, 2) first and end frame of each shot.
+        shots: (shots, 2) first and end frame of each shot.
         gaps: (gaps, 2) first and end of each stretch known to hold no event.
         query_start: first frame of the query.
     """
