@@ -3,7 +3,8 @@
     ./run.sh metric [--data DIR] [--config FILE] [--run DIR]                        the run's own predictions
     ./run.sh metric --predictions FILE.csv --references DIR --report OUT.json       any predictions
 
-DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q.
+DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With --classes scores of each class
+are added; its file is a csv with the columns Audiofilename,Class or the official program's metadata in JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fiveshot.cli import parser, read_settings, run_stage, said
 
 def score_files(arguments) -> int:
     """Score a predictions csv against a folder of reference csv files; no run is needed."""
+    from fiveshot.classes import read_classes
     from fiveshot.errors import FiveshotError
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
@@ -26,9 +28,9 @@ def score_files(arguments) -> int:
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
     config = read_settings(arguments)
     references = read_references(arguments.references)
-    report = evaluate(
-        references, read_predictions(arguments.predictions), config.metric.resamples, config.seed
-    )
+    predictions = read_predictions(arguments.predictions)
+    classes = read_classes(arguments.classes, references) if arguments.classes else None
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, classes)
     print(format_report(report))
     for note in filter(None, (names_note(references), order_note(references))):
         print(note)
@@ -40,6 +42,7 @@ def score_files(arguments) -> int:
 
 def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
+    from fiveshot.classes import read_classes
     from fiveshot.errors import Problem
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
@@ -55,7 +58,8 @@ def main(config, run, arguments) -> int:
     missing = [item for item in corpus.test if item.key not in done]
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     references = corpus_references(corpus.test)
-    report = evaluate(references, predictions, config.metric.resamples, config.seed)
+    classes = read_classes(arguments.classes, references) if arguments.classes else None
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, classes)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
     if order_note(references):
@@ -70,6 +74,7 @@ if __name__ == "__main__":
     made = parser(__doc__)
     made.add_argument("--predictions", type=Path, help="csv to score in place of a run's")
     made.add_argument("--references", type=Path, help="folder with SUBSET/*.csv, for --predictions")
+    made.add_argument("--classes", type=Path, help="which class the target of each recording is: csv or JSON")
     made.add_argument("--report", type=Path, help="where the JSON report is written")
     given = made.parse_args()
     files = given.predictions or given.references
