@@ -15,7 +15,7 @@ from fiveshot.adaptation import Task, fit_sed, fit_te_vad
 from fiveshot.likeness import likeness
 from fiveshot.losses import frame_cross_entropy, target_labels
 from fiveshot.metric import Reference, evaluate
-from fiveshot.model import FewShotNetwork, detect_target, mean_embedding, to_frames
+from fiveshot.model import FewShotNetwork, detect_target, mean_embedding, output_frames, to_frames
 from fiveshot.query import Recorded, aligned_starts, embeddings, probabilities
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import support_windows
@@ -309,7 +309,7 @@ def heads_on_steps(bench: Bench) -> dict[str, float]:
     def run(name: str, values: Tensor, repeats: int) -> None:
         with bench.backend.autocast():
             logits = detect_target(network.te_vad, values, target, frames, repeats)
-        found[name] = to_frames(logits, repeats, frames).float()
+        found[name] = to_frames(logits, output_frames(network.te_vad, repeats), frames).float()
 
     copies = to_frames(embedding, per_step, frames)
     row = bench.compared(lambda: run("plain", copies, 1), lambda: run("steps", embedding, per_step))

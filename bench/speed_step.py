@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from fiveshot.branches import SedBranch, support_means
 from speed_common import MINUTE_S, Bench
 from speed_parts import (
     AT_ONCE,
@@ -18,7 +19,6 @@ from speed_parts import (
 from torch import Tensor
 
 from fiveshot.adaptation import sed_loss
-from fiveshot.branches import SedBranch, support_means
 from fiveshot.losses import frame_cross_entropy
 from fiveshot.query import Recorded
 from fiveshot.strips import LowWindows, pass_frozen

@@ -1,15 +1,16 @@
 """Seeds that are the same everywhere, and the choice of a device."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import small_config
+from small import ROOT, small_config
 
-from fiveshot.compute import available_cores, choose_backend, seed_of
+from fiveshot.checkpoint import build_network
+from fiveshot.compute import available_cores, choose_backend, lstm_in_bfloat16, seed_of
+from fiveshot.config import load_config
 from fiveshot.errors import FiveshotError
+from fiveshot.model import detect_target
 
 
 @pytest.fixture(autouse=True)
@@ -51,29 +52,63 @@ def test_a_gpu_that_is_asked_for_and_absent_is_said():
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_without_a_gpu_auto_is_the_cpu_in_single_precision():
-    chosen = backend("compute.device=auto", "compute.precision=auto")
-    assert chosen.device.type == "cpu" and not chosen.bfloat16
-    assert "cpu" in str(chosen) and "float32" in str(chosen)
+def test_without_a_gpu_auto_is_the_cpu():
+    chosen = backend("compute.device=auto")
+    assert chosen.device.type == "cpu" and "cpu" in str(chosen)
 
 
-def test_a_gpu_is_taken_with_bfloat16_where_there_is_one(monkeypatch):
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    chosen = backend("compute.device=auto", "compute.precision=auto")
-    assert chosen.device.type == "cuda" and chosen.bfloat16
-    assert not backend("compute.device=auto", "compute.precision=float32").bfloat16
-    assert backend("compute.device=cpu", "compute.precision=auto").device.type == "cpu"
+    assert backend("compute.device=auto").device.type == "cuda"
+    assert backend("compute.device=cpu").device.type == "cpu"
 
 
-def test_a_gpu_that_only_emulates_bfloat16_computes_in_single_precision(monkeypatch):
-    # Torch calls emulation support unless it is told not to; on such GPUs it is slower than float32.
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=7))
-    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
-    assert not backend("compute.device=auto", "compute.precision=auto").bfloat16
-    assert backend("compute.device=auto", "compute.precision=bfloat16").bfloat16
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_single_precision_is_the_default_on_every_device(monkeypatch, has_gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    default = load_config(ROOT / "config.yaml").compute
+    assert default.precision == "float32" and default.device == "auto"
+    assert not choose_backend(default).bfloat16
+    asked = default.model_copy(update={"precision": "bfloat16"})
+    assert choose_backend(asked).bfloat16
+
+
+@pytest.fixture
+def no_bfloat16_lstm(monkeypatch):
+    """A processor without units for bfloat16: its LSTM in mixed precision ends in an error."""
+    real = torch._VF.lstm
+
+    def refusing(x, *rest):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor for the LSTM")
+        return real(x, *rest)
+
+    monkeypatch.setattr(torch.nn.modules.rnn._VF, "lstm", refusing, raising=False)
+    lstm_in_bfloat16.cache_clear()
+    yield
+    lstm_in_bfloat16.cache_clear()
+
+
+@pytest.mark.usefixtures("no_bfloat16_lstm")
+def test_a_device_without_a_bfloat16_lstm_computes_that_in_single_precision_and_says_so():
+    chosen = backend("compute.device=cpu", "compute.precision=bfloat16")
+    assert "bfloat16, but float32 for an LSTM" in str(chosen)
+    assert "LSTM" not in str(backend("compute.device=cpu", "compute.precision=float32"))
+    torch.manual_seed(0)
+    network = build_network(small_config("network.te_vad=bilstm"), 2)
+    embedding, target = torch.randn(2, 16, 8), torch.randn(2, 8)
+    with chosen.autocast():
+        mixed = detect_target(network.te_vad, embedding, target, 64, 4)
+    mixed.float().sum().backward()
+    single = detect_target(network.te_vad, embedding, target, 64, 4)
+    assert mixed.dtype == torch.bfloat16 and (mixed - single).abs().max() < 0.02
+
+
+def test_looking_for_a_bfloat16_lstm_draws_no_random_numbers():
+    lstm_in_bfloat16.cache_clear()
+    before = torch.random.get_rng_state()
+    assert lstm_in_bfloat16("cpu") in (True, False)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_threads_are_those_asked_for_or_one_per_core():

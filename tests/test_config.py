@@ -255,7 +255,7 @@ ACCEPTED = {
     "train.epochs": st.integers(1, 10**12),
     "train.windows_per_class": st.none() | st.integers(1, 10**6),
     "detect.likeness": st.floats(0, 1e3),
-    "compute.precision": st.sampled_from(["auto", "float32", "bfloat16"]),
+    "compute.precision": st.sampled_from(["float32", "bfloat16"]),
 }
 
 

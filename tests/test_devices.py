@@ -70,7 +70,7 @@ def gradients(folder, device, variant):
     """Both losses of one batch, and the gradient of every parameter."""
     config, _, data, backend = prepared(folder, device, variant)
     network = new_state(data, config, backend).network.train()
-    pairs = [(number, window.classes[0]) for number, window in enumerate(data.train.windows[:6])]
+    pairs = [(number, window.targets[0]) for number, window in enumerate(data.train.windows[:6])]
     loader = window_loader(data, data.train, pairs, [0], config, backend, augment=True)
     batch = {key: value.to(backend.device) for key, value in next(iter(loader)).items()}
     both = losses(network, batch)
@@ -117,8 +117,7 @@ def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeyp
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monkeypatch, device, variant):
     with pretended_gpu(monkeypatch, bfloat16=True) if device == "cuda" else nullcontext():
-        precision = "auto" if device == "cuda" else "bfloat16"
-        config, run, data, backend = prepared(tmp_path, device, variant, f"compute.precision={precision}")
+        config, run, data, backend = prepared(tmp_path, device, variant, "compute.precision=bfloat16")
         assert backend.bfloat16
         state = train(run, data, config, backend)
         assert all(np.isfinite(list(row.values())).all() for row in state.rows)

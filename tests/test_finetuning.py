@@ -237,7 +237,7 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "labels.widen_s=0.01",
         "windows.hop_frames=20",
         "detect.median_frames=3",
-        "detect.long_shot_s=0.1",
+        "detect.long_shot_frames=9",
         "detect.long_smooth_frames=9",
     ],
 )

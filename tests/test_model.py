@@ -16,6 +16,7 @@ from fiveshot.model import (
     detect_target,
     dropout,
     mean_embedding,
+    output_frames,
     step_counts,
     step_weight,
     to_frames,
@@ -125,13 +126,25 @@ def test_a_cut_last_step_weighs_less_than_a_whole_one():
     assert (whole - cut).abs().max() > 100 * EXACT
 
 
-@pytest.mark.parametrize("kind", ["transformer", "bilstm"])
-def test_the_answer_depends_on_the_target_vector(kind):
+@pytest.mark.parametrize(("kind", "outputs"), [("transformer", 16), ("bilstm", 64)])
+def test_the_answer_depends_on_the_target_vector(kind, outputs):
     made = network(f"network.te_vad={kind}")
     embedding = torch.randn(1, 16, made.embedding)
     one, other = (detect_target(made.te_vad, embedding, t, 64, 4) for t in torch.randn(2, 1, made.embedding))
-    assert one.shape == (1, 16, 2)
+    assert one.shape == (1, outputs, 2)
     assert not torch.allclose(one, other)
+
+
+@pytest.mark.parametrize("n_frames", [64, 61])
+def test_the_recurrent_head_runs_over_frames(n_frames):
+    made = network("network.te_vad=bilstm")
+    embedding, target = 3 * torch.randn(2, 16, made.embedding), torch.randn(2, made.embedding)
+    repeated = to_frames(embedding, 4, n_frames)
+    joined = torch.cat([repeated, target[:, None].expand_as(repeated)], dim=-1)
+    wanted = made.te_vad.out(made.te_vad.lstm(joined)[0])
+    found = detect_target(made.te_vad, embedding, target, n_frames, 4)
+    assert output_frames(made.te_vad, 4) == 1 and (found - wanted).abs().max() < EXACT
+    assert (found[:, 1:4] - found[:, :1]).abs().max() > 100 * EXACT  # equal inputs, other values
 
 
 def test_one_target_vector_serves_all_windows():

@@ -6,8 +6,10 @@ import hashlib
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 import torch
+from torch import nn
 
 from fiveshot.config import Compute
 from fiveshot.errors import FiveshotError
@@ -22,6 +24,18 @@ def seed_of(*parts: object) -> int:
     """A seed in 0 .. 2**63 from the run's seed and names, the same on every machine."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@cache
+def lstm_in_bfloat16(device_type: str) -> bool:
+    """Whether a device of this type ("cpu", "cuda") computes an LSTM in mixed precision, found by trying."""
+    layer = nn.LSTM(2, 2, device="meta").to_empty(device=device_type)  # draws no random numbers
+    try:
+        with torch.autocast(device_type, dtype=torch.bfloat16):
+            layer(torch.zeros(1, 1, 2, device=device_type))[0].float().sum().backward()
+    except RuntimeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,21 @@ class Backend:
             if self.device.type == "cuda"
             else f"{self.threads} threads"
         )
-        return f"{self.device.type} ({name}), {'bfloat16' if self.bfloat16 else 'float32'}"
+        return f"{self.device.type} ({name}), {self._precision()}"
+
+    def _precision(self) -> str:
+        if not self.bfloat16:
+            return "float32"
+        if lstm_in_bfloat16(self.device.type):
+            return "bfloat16"
+        return (
+            "bfloat16, but float32 for an LSTM, which this device cannot compute in bfloat16; it may have no "
+            "units for bfloat16 at all, and be faster with compute.precision: float32"
+        )
 
 
 def choose_backend(settings: Compute) -> Backend:
-    """Follow the settings, "auto" and 0 meaning the best that is there.
+    """Follow the settings; device "auto" is a GPU where there is one, threads 0 is one per core.
 
     Raises:
         FiveshotError: a GPU is asked for and there is none.
@@ -57,9 +81,6 @@ def choose_backend(settings: Compute) -> Backend:
     if settings.device == "cuda" and not has_gpu:
         raise FiveshotError("compute.device is cuda, but torch finds no GPU here; use auto or cpu.")
     device = torch.device("cuda" if has_gpu and settings.device != "cpu" else "cpu")
-    # Torch emulates bfloat16 on older GPUs, and calls that support unless it is asked otherwise; it is slow.
-    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    bfloat16 = automatic if settings.precision == "auto" else settings.precision == "bfloat16"
     threads = settings.threads or available_cores()
     torch.set_num_threads(threads)
-    return Backend(device, bfloat16, threads)
+    return Backend(device, settings.precision == "bfloat16", threads)

@@ -110,6 +110,7 @@ class Windows(Section):
 class Network(Section):
     channels: PositiveInt
     frames_per_step: Literal[1, 2, 4]
+    enrolment_pooling: Literal["mel", "time_and_mel"]
     te_vad: Literal["transformer", "bilstm", "none"]
     heads: PositiveInt
     feed_forward: PositiveInt
@@ -143,6 +144,7 @@ class Train(Section):
     windows_per_class: PositiveInt | None
     validation_share: Annotated[float, Field(gt=0, le=0.5)]
     segment_windows: PositiveInt
+    window_classes: Literal["rotation", "all"]
     validation_windows_per_class: PositiveInt | None
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt
@@ -164,13 +166,20 @@ class SedBranch(Section):
     windows_per_step: PositiveInt
     head_learning_rate: LearningRate
     encoder_learning_rate: Annotated[float, Field(ge=0, le=1e30)]
+    batch_norm: Literal["adapting", "frozen", "recalculated"]
+    chunk_windows: PositiveInt
+    unit_frames: bool
+    reduction: Literal["sum", "mean"]
     support_weight: Positive
     training_weight: NotNegative
     negative_weight: NotNegative
     pseudo_weight: NotNegative
+    support_as_class: bool
     training_windows_per_class: Count
     training_frames: PositiveInt
-    training_share: Annotated[float, Field(gt=0, le=1)]
+    training_stride: PositiveInt
+    training_precision: Literal["float32", "float16"]
+    pseudo_rounds: Literal["every_step", "once"]
     pseudo_from_step: Count
     pseudo_margin: Share
     pseudo_windows: PositiveInt
@@ -180,6 +189,7 @@ class TeVadBranch(Section):
     steps: PositiveInt
     windows_per_step: PositiveInt
     learning_rate: LearningRate
+    enrolment_mask: Literal["embeddings", "features"]
 
 
 class Finetune(Section):
@@ -197,11 +207,12 @@ class Detect(Section):
     offset: NotNegative
     minimum: Share
     median_frames: Annotated[Whole, Field(ge=1)]
-    long_shot_s: Positive
+    long_shot_frames: PositiveInt
     long_smooth_frames: PositiveInt
-    fill_gap_s: NotNegative
+    fill_gap_frames: Count
     fill_gap_minimum: Share
     shortest_share: NotNegative
+    event_length: Literal["widened", "corrected"]
     strength: Positive
     length_spread: Positive
     likeness: NotNegative
@@ -219,7 +230,7 @@ class Metric(Section):
 
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"]
     threads: Count
     workers: Count
 
@@ -261,6 +272,13 @@ class Config(Section):
         _require(
             self.detect.branches == "sed" or self.network.te_vad != "none",
             "detect.branches must be sed when network.te_vad is none",
+        )
+        _require(
+            self.finetune.sed.batch_norm != "adapting"
+            or self.finetune.sed.training_frames >= self.windows.frames,
+            f"finetune.sed.training_frames is {self.finetune.sed.training_frames}, which cuts training windows, "
+            "but finetune.sed.batch_norm=adapting takes its statistics from whole ones: set training_frames to "
+            f"{self.windows.frames}, or batch_norm to frozen or recalculated",
         )
         return self
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
+from fiveshot.adaptation import BranchScores, Task, make_task
 from fiveshot.annotations import shots_of
 from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
@@ -26,19 +26,21 @@ from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.files import changes
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, shots_are_long, wanted_branches
 from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.sed import fit_sed
 from fiveshot.stages import labelled_files, opened
 from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
+from fiveshot.te_vad import fit_te_vad
 from fiveshot.training import changed
 
 log = logging.getLogger("fiveshot")
-METHOD = 3  # raise when the same settings come to give other probabilities
+METHOD = 4  # raise when the same settings come to give other probabilities
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,11 @@ def prepare(
     features, labels = class_crops(
         files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
-    # Only frames of a class count, unless the others are to be background.
+    # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
-    training = pass_frozen(network, features, labels, backend, wanted, half=True)
+    wanted = None if settings.batch_norm == "adapting" else wanted
+    half = settings.training_precision == "float16"
+    training = pass_frozen(network, features, labels, backend, wanted, half)
     return Trained(network, info, training, sources)
 
 
@@ -88,22 +92,25 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
     values = config.model_dump(mode="json")
     finetune, labels, detect = values["finetune"], values["labels"], values["detect"]
     own = {name: finetune.pop(name) for name in BRANCHES}
-    # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
+    # What of `detect` shapes the pseudo-labels, and of `labels` and `train` the training windows: the SED
+    # branch's alone.
     only_sed = {
+        "train": {"window_classes": values["train"]["window_classes"]},
         "labels": {"cut_events": labels["cut_events"]},
         "detect": {name: detect[name] for name in ("median_frames", "long_smooth_frames")},
     }
     found = {}
     for name in BRANCHES:
-        further = only_sed if name == "sed" else {"labels": {}, "detect": {}}
+        further = only_sed if name == "sed" else {"train": {}, "labels": {}, "detect": {}}
         found[name] = {
             "method": METHOD,
             "seed": config.seed,
             "checkpoint": checkpoint,
             "finetune": finetune | {name: own[name]},
             "windows": values["windows"],
+            "train": further["train"],
             "labels": further["labels"] | {"widen_s": labels["widen_s"]},
-            "detect": further["detect"] | {"long_shot_s": detect["long_shot_s"]},
+            "detect": further["detect"] | {"long_shot_frames": detect["long_shot_frames"]},
         }
     return found
 
@@ -182,7 +189,7 @@ def _shots_s(recording: Recording) -> np.ndarray:
 
 def _fit(
     names: list[str], task: Task, recording: Recording, trained: Trained, config: Config, backend: Backend
-) -> dict[str, Judged]:
+) -> dict[str, BranchScores]:
     steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
     with tqdm(total=sum(steps[n] for n in names), desc=recording.name, unit="step", leave=False) as bar:
         fitted = {}
@@ -208,7 +215,7 @@ def recording_task(
         shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s
     )
     check_shots(support, str(recording.csv))
-    long_shots = float((shots.offset_s - shots.onset_s).mean()) > config.detect.long_shot_s
+    long_shots = shots_are_long(support.shots, config.detect)
     recorded = Recorded(file, trained.info.mean, trained.info.deviation)
     seed = seed_of(config.seed, recording.subset, recording.name)
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)

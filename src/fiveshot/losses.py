@@ -1,4 +1,4 @@
-"""Masked cross-entropy and accuracy, counted per frame but computed per step."""
+"""Masked cross-entropy and accuracy, counted per frame but computed per output of a head."""
 
 from __future__ import annotations
 
@@ -23,12 +23,30 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor, frames_per_step: int) ->
     Args:
         logits: (batch, steps, classes).
         labels: (batch, frames) int64.
+        frames_per_step: frames that each of the logits stands for; 1 for a head on frames.
     """
     grouped = frames_by_step(labels, frames_per_step)
     known = grouped != IGNORED
     log_p = functional.log_softmax(logits.float(), dim=-1)
     picked = log_p.gather(-1, grouped.clamp(min=0))
     return -(picked * known).sum() / known.sum().clamp(min=1)
+
+
+def window_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, frames_per_step: int) -> Tensor:
+    """Cross-entropy summed over the frames of each window whose label is not -1, and over weighted windows.
+
+    Args:
+        logits: (batch, steps, classes).
+        labels: (batch, frames) int64.
+        weight: (batch,) what a known frame of each window counts.
+
+    Returns:
+        A scalar.
+    """
+    grouped = frames_by_step(labels, frames_per_step)
+    log_p = functional.log_softmax(logits.float(), dim=-1)
+    picked = log_p.gather(-1, grouped.clamp(min=0)) * (grouped != IGNORED)
+    return -(picked.sum((1, 2)) * weight).sum()
 
 
 def frame_accuracy(logits: Tensor, labels: Tensor, frames_per_step: int) -> tuple[int, int]:

@@ -1,8 +1,9 @@
-"""The network: convolutional encoder, SED head, TE-VAD head. It computes on steps, not on frames.
+"""The network: convolutional encoder, SED head, TE-VAD head.
 
 One step of the encoder stands for `frames_per_step` frames. The published network repeats every step that
-often before its heads; heads and attention without positions give the same values for equal inputs, so that
-here they run once per step and a value is repeated only when somebody asks for frames.
+often before its heads. A linear head gives the same values for equal inputs, and so does attention without
+positions; these run once per step, and a value is repeated only when somebody asks for frames. A recurrent
+head gives another value at each repetition: it runs over frames.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fiveshot.compute import lstm_in_bfloat16
 from fiveshot.config import Network
 from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
 from fiveshot.stretches import Stretches
@@ -40,18 +42,30 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.norm.training:
-            weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
-            if self.first and x.device.type == "cpu" and torch.is_grad_enabled():
-                return PooledConvolution.apply(x, weight, bias, self.pool)
-            return self._pooled(self._convolved(x, weight, bias))
+            return self._with_running_statistics(x, self.pool)
         if self.pool is None or x.device.type != "cpu":
-            return self._pooled(self.norm(self.conv(x)))
+            return _pooled(self.norm(self.conv(x)), self.pool)
         if self.first:
             # Mean and variance of a convolution's output follow from those of its input's 3×3 patches.
             mean, variance = self._output_moments(x)
             self._track(mean, variance, len(x) * x.shape[2] * x.shape[3])
             return PooledConvolution.apply(x, *self._folded(mean, variance), self.pool)
         return self._normalised_behind_pool(x)
+
+    def at_full_rate(self, x: Tensor, inside: Tensor) -> Tensor:
+        """The block without its pooling in time, and zero where `inside`, (batch, time), is zero.
+
+        With the running statistics. The published code masks before the normalisation as well, which changes
+        no value that is left.
+        """
+        x = self._with_running_statistics(x, self.pool and (1, self.pool[1]))
+        return x * inside[:, None, :, None].to(x.dtype)
+
+    def _with_running_statistics(self, x: Tensor, pool: tuple[int, int] | None) -> Tensor:
+        weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
+        if self.first and x.device.type == "cpu" and torch.is_grad_enabled():
+            return PooledConvolution.apply(x, weight, bias, pool)
+        return _pooled(self._convolved(x, weight, bias), pool)
 
     def _folded(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias of the convolution with its normalisation inside."""
@@ -69,10 +83,6 @@ class Block(nn.Module):
         """
         weight, bias = self._folded(self.norm.running_mean, self.norm.running_var)
         return functional.relu(functional.conv2d(x, weight, bias, self.conv.stride, (0, 1)))
-
-    def _pooled(self, x: Tensor) -> Tensor:
-        # Pooling first gives the same values, and ReLU has a quarter of the work.
-        return functional.relu(functional.max_pool2d(x, self.pool) if self.pool else x)
 
     def _output_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of every output channel: (channels,) each."""
@@ -106,6 +116,11 @@ class Block(nn.Module):
         self.norm.num_batches_tracked += 1
 
 
+def _pooled(x: Tensor, pool: tuple[int, int] | None) -> Tensor:
+    # Pooling first gives the same values, and ReLU has a quarter of the work.
+    return functional.relu(functional.max_pool2d(x, pool) if pool else x)
+
+
 class Encoder(nn.Module):
     """Features to embeddings, in two halves: `low` (blocks 1, 2) is frozen in fine-tuning, `high` adapts.
 
@@ -116,6 +131,7 @@ class Encoder(nn.Module):
         super().__init__()
         n, pools = network.channels, _POOLS[network.frames_per_step]
         self.frames_per_step = network.frames_per_step
+        self.enrolment_pooling = network.enrolment_pooling
         self.block0 = Block(features, n, 1, pools[0], first=True)
         self.block1 = Block(n, n, 1, pools[1])
         self.block2 = Block(n, n, 2, None)
@@ -162,9 +178,25 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.high(self.low(x))
 
+    def at_full_rate(self, x: Tensor, inside: Tensor) -> Tensor:
+        """Embeddings of frames, not of steps, all blocks leaving out frames where `inside` is zero.
+
+        Args:
+            x: (batch, features, frames, mels), zero outside.
+            inside: (batch, frames), 1 or 0.
+
+        Returns:
+            (batch, frames, embedding), zero outside; with the running statistics.
+        """
+        for block in (self.block0, self.block1, self.block2, self.block3):
+            x = block.at_full_rate(x, inside)
+        return x.permute(0, 2, 1, 3).flatten(2)
+
 
 class TransformerHead(nn.Module):
     """Target or not, per step, from the embeddings joined with the target vector (published form)."""
+
+    per_frame = False
 
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
@@ -192,7 +224,7 @@ class TransformerHead(nn.Module):
 
 
 def _joined(embedding: Tensor, target: Tensor) -> Tensor:
-    """Every step's embedding with the window's target vector behind it: (batch, steps, 2 × embedding)."""
+    """Each embedding with the window's target vector behind it: (batch, steps or frames, 2 × embedding)."""
     return torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
 
 
@@ -227,15 +259,22 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class BiLstmHead(nn.Module):
-    """Target or not, per step, by a recurrent network (the variant of the published code)."""
+    """Target or not, per frame, by a recurrent network (the variant of the published code)."""
+
+    per_frame = True
 
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
         self.lstm = nn.LSTM(2 * embedding, network.lstm_units, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * network.lstm_units, 2)
 
-    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        return self.out(self.lstm(_joined(embedding, target))[0])
+    def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
+        joined = _joined(embedding, target)
+        if lstm_in_bfloat16(joined.device.type):
+            return self.out(self.lstm(joined)[0])
+        with torch.autocast(joined.device.type, enabled=False):  # the others may have mixed precision
+            values = self.lstm(joined.to(self.lstm.weight_ih_l0.dtype))[0]
+        return self.out(values)
 
 
 class FewShotNetwork(nn.Module):
@@ -254,9 +293,27 @@ class FewShotNetwork(nn.Module):
 def detect_target(
     head: nn.Module, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int
 ) -> Tensor:
-    """TE-VAD logits: (batch, steps, embedding) and (batch or 1, embedding) → (batch, steps, 2)."""
+    """TE-VAD logits of windows, at the resolution that the head works at.
+
+    Args:
+        head: a network's `te_vad`.
+        embedding: (batch, steps, embedding) of the windows.
+        target: (batch or 1, embedding), the target vectors.
+        n_frames: frames of a window.
+        frames_per_step: of the embedding.
+
+    Returns:
+        (batch, n, 2), each of the n values standing for `output_frames(head, frames_per_step)` frames.
+    """
+    if head.per_frame:
+        return head(to_frames(embedding, frames_per_step, n_frames), target)
     weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
     return head(embedding, target, weight)
+
+
+def output_frames(head: nn.Module, frames_per_step: int) -> int:
+    """Frames that each output of a TE-VAD head stands for: 1, or those of an embedding's step."""
+    return 1 if head.per_frame else frames_per_step
 
 
 def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:

@@ -19,18 +19,20 @@ from fiveshot.augment import mask
 from fiveshot.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.compute import Backend, available_cores, seed_of
 from fiveshot.config import Config, trained_settings
+from fiveshot.enrolment import enrolment_vectors
 from fiveshot.errors import FiveshotError
 from fiveshot.files import changes
 from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, detect_target, masked_mean
+from fiveshot.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.runs import Run, write_rows
-from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
+from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw, windows_per_class
 from fiveshot.store import normalisation
 from fiveshot.windows import IGNORED
 
 log = logging.getLogger("fiveshot")
 NAMED = 5  # recordings in a message
+TIMED = 3  # batches by whose speed the length of an epoch is estimated
 HEAD_WINDOWS = 16  # that pass the TE-VAD head at once when it trains on a CPU
 
 
@@ -70,11 +72,12 @@ def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, T
     target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
     wanted = target_labels(labels, batch["target"])
     known = (wanted != IGNORED).sum().clamp(min=1)
+    per_output = output_frames(network.te_vad, network.frames_per_step)
 
     def summed(piece: slice, embedding: Tensor, target: Tensor) -> Tensor:
         logits = detect_target(network.te_vad, embedding, target, labels.shape[1], network.frames_per_step)
         share = (wanted[piece] != IGNORED).sum() / known
-        return share * frame_cross_entropy(logits, wanted[piece], network.frames_per_step)
+        return share * frame_cross_entropy(logits, wanted[piece], per_output)
 
     if embedding.device.type != "cpu":
         return sed, summed(slice(None), embedding, target)
@@ -90,7 +93,8 @@ def rightly_labelled(network: FewShotNetwork, batch: dict[str, Tensor]) -> dict[
     if network.te_vad is not None:
         target = enrolment_vector(network, batch["enrolment"], batch["enrolment_mask"])
         logits = detect_target(network.te_vad, embedding, target, labels.shape[1], per_step)
-        right["te_vad"] = frame_accuracy(logits, target_labels(labels, batch["target"]), per_step)
+        wanted = target_labels(labels, batch["target"])
+        right["te_vad"] = frame_accuracy(logits, wanted, output_frames(network.te_vad, per_step))
     return right
 
 
@@ -101,7 +105,7 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     """
     training = network.encoder.training
     network.encoder.eval()
-    target = masked_mean(network.encoder, enrolment, enrolled)
+    target = enrolment_vectors(network.encoder, enrolment, enrolled)
     network.encoder.train(training)
     return target
 
@@ -164,14 +168,16 @@ def _batches(loader: DataLoader, backend: Backend, title: str) -> Iterator[dict[
         ) from error
 
 
-def train_epoch(state: State, data: TrainingData, config: Config, backend: Backend) -> dict[str, float]:
-    """One epoch in place; the mean losses."""
+def train_epoch(
+    state: State, data: TrainingData, config: Config, backend: Backend, first: bool = False
+) -> dict[str, float]:
+    """One epoch in place; the mean losses. `first`: log after a few batches how long an epoch takes."""
     seed = seed_of(config.seed, "epoch", state.epoch)
     torch.manual_seed(seed)
     pairs = epoch_draw(data.train, config.train.windows_per_class, np.random.default_rng(seed))
     loader = window_loader(data, data.train, pairs, [seed], config, backend, augment=True)
     state.network.train()
-    totals = np.zeros(3)
+    totals, began = np.zeros(3), 0.0
     for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
         batch["features"] = mask(batch["features"], config.train)
         with backend.autocast():
@@ -186,7 +192,31 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
         if not torch.isfinite(get_total_norm(p.detach() for p in state.network.parameters())):
             raise _not_finite("the parameters are", state, number, data, pairs, config)
         totals += sed.item(), te_vad.item(), 1
+        if number == 0:
+            began = time.monotonic()  # the first batch also starts loaders and libraries
+        elif number == TIMED and first and len(loader) > 4 * TIMED:
+            seconds = (time.monotonic() - began) / TIMED * len(loader)
+            log.info("at the speed of the first batches, an epoch trains for about %s", _duration(seconds))
     return {"sed_loss": float(totals[0] / totals[2]), "te_vad_loss": float(totals[1] / totals[2])}
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit that gives a small number."""
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _epoch_text(data: TrainingData, config: Config) -> str:
+    """How many windows and batches an epoch has."""
+    classes = len(data.train.by_class)
+    times = windows_per_class(data.train, config.train.windows_per_class)
+    background = sum(not window.targets for window in data.train.windows)
+    windows = classes * times + background
+    more = f" and {background} background windows" if background else ""
+    batches = -(-windows // config.train.batch)
+    return f"an epoch: {classes} classes x {times} windows{more}, {windows} in all, in {batches} batches"
 
 
 def _not_finite(
@@ -285,10 +315,14 @@ def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> Sta
     if state.epoch:
         log.info("going on after epoch %d", state.epoch)
         save(run, state, data, config)  # a stop may have come between two of its files
+    first = state.epoch
+    if first < config.train.epochs:
+        log.info("%s", _epoch_text(data, config))
     while state.epoch < config.train.epochs:
         began = time.monotonic()
         row = {"epoch": state.epoch + 1, "learning_rate": set_learning_rates(state, config)}
-        row |= train_epoch(state, data, config, backend) | validate(state, data, config, backend)
+        row |= train_epoch(state, data, config, backend, state.epoch == first)
+        row |= validate(state, data, config, backend)
         row["choice"] = row.get("te_vad_accuracy", row["sed_accuracy"])
         shown = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "choice")
         log.info("%s  seconds %.1f", shown, time.monotonic() - began)
