@@ -52,7 +52,7 @@ def main(config, run, arguments) -> int:
     from fiveshot.runs import log, report_problems
     from fiveshot.stages import checked_corpus, noted_predictions
 
-    done = noted_predictions(run, config)
+    _, done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)
     predictions = read_predictions(run.confident_predictions)  # by key: names may be those of several
     missing = [item for item in corpus.test if item.key not in done]

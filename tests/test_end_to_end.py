@@ -33,7 +33,7 @@ finetune:
     steps: 3
     windows_per_step: 4
     training_windows_per_class: 2
-    training_frames: 32
+    training_frames: 128
     pseudo_from_step: 2
     pseudo_windows: 4
   te_vad: {steps: 2, windows_per_step: 2}

@@ -142,7 +142,7 @@ def _check_references(references: Sequence[Reference]) -> None:
         others = f" (nor can the other {len(references) - 1})" if len(references) > 1 else ""
         raise FiveshotError(
             f"{references[0].name}: the reference holds only the shots, with no POS event after the fifth, "
-            f"and so cannot be scored{others}."
+            f"and so cannot be scored{others}; an evaluation set without labels is handed in by submit."
         )
 
 
