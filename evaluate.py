@@ -5,6 +5,8 @@
 
 DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With `--set shots=2` the query
 begins after the second POS event; the official measure is that of five.
+DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With --classes scores of each class
+are added; its file is a csv with the columns Audiofilename,Class or the official program's metadata in JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from fiveshot.cli import parser, read_settings, run_stage, said
 
 def score_files(arguments) -> int:
     """Score a predictions csv against a folder of reference csv files; no run is needed."""
+    from fiveshot.classes import read_classes
     from fiveshot.errors import FiveshotError
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
@@ -28,7 +31,8 @@ def score_files(arguments) -> int:
     config = read_settings(arguments)
     references = read_references(arguments.references)
     predictions = read_predictions(arguments.predictions)
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots)
+    classes = read_classes(arguments.classes, references) if arguments.classes else None
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
     print(format_report(report))
     for note in filter(None, (names_note(references), order_note(references))):
         print(note)
@@ -40,6 +44,7 @@ def score_files(arguments) -> int:
 
 def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
+    from fiveshot.classes import read_classes
     from fiveshot.errors import Problem
     from fiveshot.files import write_json
     from fiveshot.metric import evaluate, format_report
@@ -49,13 +54,14 @@ def main(config, run, arguments) -> int:
     from fiveshot.runs import log, report_problems
     from fiveshot.stages import checked_corpus, noted_predictions
 
-    done = noted_predictions(run, config)
+    _, done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)
     predictions = read_predictions(run.confident_predictions)  # by key: names may be those of several
     missing = [item for item in corpus.test if item.key not in done]
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     references = corpus_references(corpus.test)
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots)
+    classes = read_classes(arguments.classes, references) if arguments.classes else None
+    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
     if order_note(references):
@@ -70,6 +76,7 @@ if __name__ == "__main__":
     made = parser(__doc__)
     made.add_argument("--predictions", type=Path, help="csv to score in place of a run's")
     made.add_argument("--references", type=Path, help="folder with SUBSET/*.csv, for --predictions")
+    made.add_argument("--classes", type=Path, help="which class the target of each recording is: csv or JSON")
     made.add_argument("--report", type=Path, help="where the JSON report is written")
     given = made.parse_args()
     files = given.predictions or given.references

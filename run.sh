@@ -22,6 +22,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   --run      where everything is written; default runs/NAME, the name of the config file
   --set      change one setting, such as --set train.epochs=4; may be repeated
   --strict   stop at the first bad recording
+  --checkpoint RUN   of feature and finetune: use the network of another run, for an evaluation set
 
 The python of FIVESHOT_PYTHON or of an activated environment is used as it is; else .venv is made.
 EOF
@@ -97,7 +98,13 @@ stage() {
 
 # Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
 all_stages() {
-    local name code worst=0
+    local name code word worst=0
+    for word in "$@"; do
+        if [[ "$word" == --checkpoint || "$word" == --checkpoint=* ]]; then
+            echo "error: all trains a network; with --checkpoint call feature, finetune and metric." >&2
+            return 1
+        fi
+    done
     for name in feature_extract train finetune evaluate; do
         code=0
         stage "$ROOT/$name.py" "$@" || code=$?

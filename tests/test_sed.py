@@ -9,6 +9,7 @@ from scipy.ndimage import median_filter
 from small import DATA, HIGH, LOW, bright, cpu, small_config
 from torch.nn import functional
 
+from fiveshot import batch_norm
 from fiveshot.adaptation import Task
 from fiveshot.batch_norm import Part, chunks, recalculate_statistics, statistics_of_batch
 from fiveshot.checkpoint import build_network
@@ -276,6 +277,54 @@ def test_chunks_give_the_gradients_of_batches_with_statistics_of_their_own(size)
             )
     for norm, same, was in zip(norms(adaptation), norms(other), before, strict=True):
         assert torch.equal(norm.running_mean, same.running_mean) and not torch.equal(norm.running_mean, was)
+
+
+def repeating_windows(made, count=40):
+    """Windows put together from the same three stretches, as reconstructed ones are."""
+    rng = np.random.default_rng(4)
+    stretches = [
+        bright(length, [(2, length - 2)], seed, (LOW, HIGH)[seed % 2])
+        for seed, length in enumerate((24, 40, 16))
+    ]
+    rows = [np.concatenate([stretches[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
+    labels = rng.integers(0, 2, (count, 16)).repeat(4, axis=1)
+    return pass_frozen(made, np.array(rows, np.float32)[:, None], labels, cpu(CONFIG))
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 64])
+def test_each_different_step_once_gives_the_gradients_and_statistics_of_whole_chunks(monkeypatch, size):
+    results = []
+    for worthwhile in (1.1, 0.0):  # always, never
+        monkeypatch.setattr(batch_norm, "WORTHWHILE", worthwhile)
+        adaptation = adaptation_of(f"finetune.sed.chunk_windows={size}", "finetune.sed.windows_per_step=40")
+        with torch.no_grad():
+            for norm in norms(adaptation):
+                norm.weight.uniform_(-1, 2, generator=torch.Generator().manual_seed(1))
+                norm.bias.uniform_(-1, 1, generator=torch.Generator().manual_seed(2))
+        windows = repeating_windows(network())
+        assert batch_norm.repeats(adaptation._support_loss(windows, 0.1).parts[0]) == (worthwhile > 0)
+        value, found = gradients(adaptation, adaptation._support_loss(windows, 0.1))
+        results.append(
+            (
+                value,
+                found,
+                [(n.running_mean, n.running_var, n.num_batches_tracked) for n in norms(adaptation)],
+            )
+        )
+    (value, found, statistics), (wanted_value, wanted, wanted_statistics) = results
+    assert value == pytest.approx(wanted_value, rel=1e-5)
+    for name, gradient in wanted.items():
+        assert (found[name] - gradient).abs().max() < 1e-4 * max(1, gradient.abs().max().item()), name
+    for one, other in zip(statistics, wanted_statistics, strict=True):
+        assert all((a - b).abs().max() < EXACT for a, b in zip(one[:2], other[:2], strict=True))
+        assert one[2] == other[2]
+
+
+def test_reconstructed_windows_repeat_themselves_and_noise_does_not():
+    adaptation = adaptation_of()
+    noisy = adaptation._support_loss(adaptation.data.support, 0.1).parts[0]
+    repeated = adaptation._support_loss(repeating_windows(network()), 0.1).parts[0]
+    assert batch_norm.repeats(repeated) and not batch_norm.repeats(noisy)
 
 
 def norms(adaptation):

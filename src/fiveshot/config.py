@@ -277,8 +277,8 @@ class Config(Section):
         _require(
             self.finetune.sed.batch_norm != "adapting"
             or self.finetune.sed.training_frames >= self.windows.frames,
-            f"finetune.sed.training_frames is {self.finetune.sed.training_frames}, which cuts training windows, "
-            "but finetune.sed.batch_norm=adapting takes its statistics from whole ones: set training_frames to "
+            f"finetune.sed.training_frames={self.finetune.sed.training_frames} cuts training windows, "
+            "but finetune.sed.batch_norm=adapting takes statistics of whole ones: set training_frames to "
             f"{self.windows.frames}, or batch_norm to frozen or recalculated",
         )
         return self
@@ -348,7 +348,8 @@ def _parse_yaml(text: str, source: str) -> Any:
         raise FiveshotError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """The keys of a configuration file as they stand there, unchecked; FiveshotError where it is no YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -447,7 +448,7 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
     values: dict = {}
     sources = [base] if override is None or override.resolve() == base.resolve() else [base, override]
     for path in sources:
-        _merge(values, _read_yaml(path), str(path))
+        _merge(values, read_yaml(path), str(path))
     for text in settings:
         _merge(values, _one_setting(text), f"--set {text}")
     return build_config(values, " with ".join([str(sources[-1]), *(f"--set {s}" for s in settings)]))

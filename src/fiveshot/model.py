@@ -76,6 +76,10 @@ class Block(nn.Module):
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return functional.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
+    def convolved_middle(self, x: Tensor) -> Tensor:
+        """The convolution alone, of the middle of three steps: (n, channels, 3, mel) → (..., 1, mel)."""
+        return functional.conv2d(x, self.conv.weight, self.conv.bias, self.conv.stride, (0, 1))
+
     def middle(self, x: Tensor) -> Tensor:
         """The answer for the middle of three steps: (batch, channels, 3, mel) → (batch, channels, 1, mel).
 

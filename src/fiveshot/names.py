@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fiveshot.annotations import EventTable
@@ -44,6 +44,21 @@ def audio_name(csv: Path) -> str:
     official program looks for a reference.
     """
     return f"{csv.stem}.wav"
+
+
+def keys_by_name(recordings: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Which recordings a name may mean: (key, stem) of each → key or stem → keys."""
+    found: dict[str, list[str]] = {}
+    for key, stem in recordings:
+        found.setdefault(stem, []).append(key)
+        found.setdefault(key, []).append(key)
+    return found
+
+
+def known_name(name: str, known: Container[str]) -> str:
+    """The name as `known` may hold it: without suffix, and without folders unless it is known with them."""
+    # So a backslash ends a folder only where no recording has it in its name.
+    return without_suffix(name) if without_suffix(name) in known else audio_key(name)
 
 
 def other_names(table: EventTable, csv: Path) -> tuple[str, ...]:

@@ -56,10 +56,10 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     where there is one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time
     that is no number, not finite, negative or reversed.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     if not rows:
         raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
-    columns = _column_positions(f"{path}, line {rows[0][0]}", rows[0][1])
+    columns = column_positions(f"{path}, line {rows[0][0]}", rows[0][1], HEADER)
     own = tuple(rows[0][1]) == OWN_HEADER
     events: dict[str, list[tuple[float, float]]] = {}
     for line, cells in rows[1:]:
@@ -88,7 +88,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         writer.writerows(rows)
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Every row that is not blank, with the line it begins on."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -99,10 +99,11 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     return list(csv_rows(path, text))
 
 
-def _column_positions(where: str, header: list[str]) -> list[int]:
-    if any(header.count(column) != 1 for column in HEADER):
-        raise FiveshotError(f"{where}: the header must name {','.join(HEADER)}; it is {','.join(header)!r}.")
-    return [header.index(column) for column in HEADER]
+def column_positions(where: str, header: list[str], columns: Sequence[str]) -> list[int]:
+    """Where the columns stand in the header; FiveshotError unless each is there once."""
+    if any(header.count(column) != 1 for column in columns):
+        raise FiveshotError(f"{where}: the header must name {','.join(columns)}; it is {','.join(header)!r}.")
+    return [header.index(column) for column in columns]
 
 
 def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:

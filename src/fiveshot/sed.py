@@ -29,7 +29,15 @@ from fiveshot.adaptation import (
     query_background,
     query_windows,
 )
-from fiveshot.batch_norm import Part, chunks, recalculate_statistics, statistics_of_batch
+from fiveshot.batch_norm import (
+    Part,
+    chunk_strips,
+    chunks,
+    high_of_repeated,
+    recalculate_statistics,
+    repeats,
+    statistics_of_batch,
+)
 from fiveshot.compute import Backend
 from fiveshot.config import Config
 from fiveshot.losses import window_cross_entropy
@@ -221,8 +229,15 @@ class SedAdaptation:
     def _encoded(self, parts: Sequence[Part]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Embeddings (windows, steps, embedding), labels and weights of all windows, some at a time."""
         encoder = self.branch.encoder
+        size = self.settings.chunk_windows
+        if self.settings.batch_norm == "adapting" and len(parts) == 1 and repeats(parts[0]):
+            for strip, labels, weight in chunk_strips(parts[0], size):
+                with self.backend.autocast():
+                    embedding = high_of_repeated(encoder, strip)
+                yield strip.spread(embedding), labels, weight
+            return
         if self.settings.batch_norm == "adapting":
-            for low, labels, weight in chunks(parts, self.settings.chunk_windows):
+            for low, labels, weight in chunks(parts, size):
                 with statistics_of_batch(encoder), self.backend.autocast():
                     embedding = encoder.high(low)
                 yield embedding, labels, weight

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from fiveshot.borrowing import OWN, checkpoint_text, with_remembered_checkpoint
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording, corpus_table, read_corpus, training_classes
 from fiveshot.errors import FiveshotError, Problem
@@ -33,7 +34,7 @@ def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_t
 
 def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
     """The feature file of a recording, made from annotations and audio as they are now."""
-    path = feature_path(run.features(config), recording)
+    path = feature_path(run.features(config, recording.split), recording)
     file = open_features(path, config.features)
     for what, before, now in (
         ("annotations", file.events, recording.events),
@@ -54,8 +55,8 @@ def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> Non
     write_json(run.predictions_note, note | {"fingerprint": fingerprint(note)})
 
 
-def noted_predictions(run: Run, config: Config) -> set[str]:
-    """The keys of the recordings that the run's predictions are of.
+def noted_predictions(run: Run, config: Config) -> tuple[Run, set[str]]:
+    """The run with the checkpoint its predictions were made with, and the keys of their recordings.
 
     Raises:
         FiveshotError: no predictions, or made with other settings or another checkpoint, or changed since.
@@ -66,13 +67,19 @@ def noted_predictions(run: Run, config: Config) -> set[str]:
     if not isinstance(note, dict) or note.pop("fingerprint", None) != fingerprint(note):
         raise FiveshotError(f"{run.predictions_note}: damaged; run the finetune stage again.")
     recordings = note.pop("recordings")
+    run = with_remembered_checkpoint(run, note.get("checkpoint_file", OWN))
+    if run.checkpoint and not run.checkpoint.is_file():
+        raise FiveshotError(
+            f"{run.checkpoint}: the checkpoint of {run.predictions} is gone; put it back, or fine-tune again "
+            "with --checkpoint."
+        )
     different = changes(note, _made_from(run, config))
     if different:
         raise FiveshotError(
             f"{run.predictions}: not made with what is there now ({'; '.join(different)}); run the finetune "
             "stage again, which repeats only what changed, or give the settings it was made with."
         )
-    return {str(key) for key in recordings}
+    return run, {str(key) for key in recordings}
 
 
 def _made_from(run: Run, config: Config) -> dict:
@@ -80,7 +87,8 @@ def _made_from(run: Run, config: Config) -> dict:
     written = run.predictions, run.confident_predictions
     files = {"checkpoint": run.best} | {path.name: path for path in written}
     found = {name: sha256(path) if path.exists() else None for name, path in files.items()}
-    return found | {"settings": {name: values[name] for name in _PREDICTING}}
+    settings = {name: values[name] for name in _PREDICTING}
+    return found | {"checkpoint_file": checkpoint_text(run), "settings": settings}
 
 
 def labelled_files(
