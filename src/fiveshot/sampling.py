@@ -180,7 +180,11 @@ def _without_overlap(windows: list[Window], held: set[int], frames: int) -> tupl
     train += [w for w in windows if lost & set(w.targets) and w not in present]
     blocked = _overlapping(chosen, train, frames)
     valid = [w for w, taken in zip(chosen, blocked, strict=True) if not taken]
-    return window_set(sorted(train, key=lambda w: (w.file, w.start))), window_set(valid)
+    return window_set(sorted(train, key=_place)), window_set(sorted(valid, key=_place))
+
+
+def _place(window: Window) -> tuple[int, int]:
+    return window.file, window.start
 
 
 def _overlapping(windows: list[Window], others: list[Window], frames: int) -> np.ndarray:
