@@ -204,7 +204,7 @@ class FewShotNetwork(nn.Module):
     def __init__(self, features: int, mels: int, classes: int, network: Network) -> None:
         super().__init__()
         self.frames_per_step = network.frames_per_step
-        self.embedding = network.channels * mels // 16
+        self.mels, self.embedding = mels, network.channels * mels // 16
         self.encoder = Encoder(features, network)
         self.sed = nn.Linear(self.embedding, classes + 1)
         self.te_vad = HEADS[network.te_vad](self.embedding, network) if network.te_vad != "none" else None
