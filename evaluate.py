@@ -46,7 +46,7 @@ def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
     from fiveshot.classes import read_classes
     from fiveshot.errors import Problem
-    from fiveshot.files import write_json
+    from fiveshot.files import sha256, write_json
     from fiveshot.metric import evaluate, format_report
     from fiveshot.pictures import draw_detections
     from fiveshot.predictions import read_predictions
@@ -62,6 +62,8 @@ def main(config, run, arguments) -> int:
     references = corpus_references(corpus.test)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
     report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
+    # Which predictions these scores are of, for who reads the report later.
+    report["scored"] = {run.confident_predictions.name: sha256(run.confident_predictions)}
     write_json(arguments.report or run.report, report)
     log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
     if order_note(references):

@@ -13,6 +13,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   train      train the network; goes on where it was stopped                minutes with a GPU, see README for a CPU
   finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
   metric     score the run, or --predictions FILE --references DIR          seconds
+  submit     write the challenge's package: --label NAME_INST_task5_1       seconds
   all        feature, train, finetune, metric
   demo       all of it on a generated corpus, with pictures                 about 5 minutes on two cores
   test       lint and tests                                                 under 25 minutes on two cores
@@ -154,7 +155,7 @@ main() {
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;
-        setup | feature | train | finetune | metric | all | demo) find_python requirements.txt ;;
+        setup | feature | train | finetune | metric | submit | all | demo) find_python requirements.txt ;;
         test) find_python requirements-dev.txt ;;
         *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
     esac
@@ -165,6 +166,7 @@ main() {
         train) stage "$ROOT/train.py" "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
+        submit) stage -m fiveshot.submission "$@" ;;
         all) all_stages "$@" ;;
         demo) demo "$@" ;;
         test) run_tests "$@" ;;

@@ -112,6 +112,10 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("detect: {minimum: 1.5}", "detect.minimum is 1.5"),
         ("network: {heads: 7}", "network.heads must divide 2048"),
         ("network: {te_vad: none}", "detect.branches must be sed"),
+        (
+            "network: {te_vad: bilstm, te_vad_resolution: step}",
+            "network.te_vad_resolution must be frame where network.te_vad is bilstm",
+        ),
         ("network: {frames_per_step: 3}", "network.frames_per_step is 3"),
         ("train: {time_filter: {bands: [5, 3]}}", "bands must name the fewest first"),
         ("train: {validation_share: 0}", "train.validation_share is 0"),

@@ -1,7 +1,5 @@
 """The network: parity with the published encoder, and steps that stand for their frames."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
@@ -11,16 +9,8 @@ from small import DATA, MELS, ROOT, small_config
 
 from fiveshot.checkpoint import build_network
 from fiveshot.config import load_config
-from fiveshot.model import (
-    CONTEXT_FRAMES,
-    detect_target,
-    dropout,
-    mean_embedding,
-    output_frames,
-    step_counts,
-    step_weight,
-    to_frames,
-)
+from fiveshot.heads import step_weight
+from fiveshot.model import CONTEXT_FRAMES, mean_embedding, step_counts, to_frames
 
 PARITY = 1e-4  # against the published encoder
 EXACT = 1e-5  # steps against repeated frames: the order of sums only
@@ -77,82 +67,6 @@ def test_the_sed_head_on_steps_equals_the_head_on_repeated_frames():
     embedding = made.encoder(x)
     on_frames = made.sed(to_frames(embedding, 4, 61))
     assert (to_frames(made.sed(embedding), 4, 61) - on_frames).abs().max() < EXACT
-
-
-@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("n_frames", [64, 63, 61])
-def test_attention_over_steps_equals_attention_over_repeated_frames(mode, n_frames):
-    # A last step that is cut must count for its frames alone, with gradients and without.
-    made = network("network.layers=2")
-    embedding, target = 3 * torch.randn(2, 16, made.embedding), torch.randn(2, made.embedding)
-    repeated = to_frames(embedding, 4, n_frames)
-    joined = torch.cat([repeated, target[:, None].expand_as(repeated)], dim=-1)
-    on_frames = made.te_vad.out(made.te_vad.transformer(joined)).detach()
-    with mode():
-        on_steps = to_frames(detect_target(made.te_vad, embedding, target, n_frames, 4), 4, n_frames)
-    assert (on_steps - on_frames).abs().max() < EXACT
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_the_transformer_is_torchs_own_on_embeddings_joined_with_the_target(layers):
-    head = network(f"network.layers={layers}").te_vad
-    embedding, target = torch.randn(3, 10, 8), torch.randn(3, 8)
-    joined = torch.cat([embedding, target[:, None].expand(-1, 10, -1)], dim=-1)
-    with torch.no_grad():
-        wanted = head.out(head.transformer(joined))
-        found = head(embedding, target, torch.ones(10))
-    assert (found - wanted).abs().max() < EXACT
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
-    torch.manual_seed(0)
-    x = torch.ones(401, 1003, requires_grad=True)
-    found = dropout(x, rate, True)
-    share = float((found == 0).float().mean())
-    assert abs(share - rate) < 0.004 and torch.allclose(found[found > 0], torch.tensor(1 / (1 - rate)))
-    assert abs(np.corrcoef((found[:, 1:] == 0).flatten(), (found[:, :-1] == 0).flatten())[0, 1]) < 0.01
-    found.sum().backward()
-    assert torch.equal(x.grad, found.detach())
-    torch.manual_seed(0)
-    assert torch.equal(dropout(x, rate, True), found)
-    assert dropout(x, rate, False) is x
-
-
-def test_a_cut_last_step_weighs_less_than_a_whole_one():
-    made = network()
-    embedding, target = 3 * torch.randn(1, 16, made.embedding), torch.randn(1, made.embedding)
-    whole, cut = (detect_target(made.te_vad, embedding, target, n, 4) for n in (64, 61))
-    assert (whole - cut).abs().max() > 100 * EXACT
-
-
-@pytest.mark.parametrize(("kind", "outputs"), [("transformer", 16), ("bilstm", 64)])
-def test_the_answer_depends_on_the_target_vector(kind, outputs):
-    made = network(f"network.te_vad={kind}")
-    embedding = torch.randn(1, 16, made.embedding)
-    one, other = (detect_target(made.te_vad, embedding, t, 64, 4) for t in torch.randn(2, 1, made.embedding))
-    assert one.shape == (1, outputs, 2)
-    assert not torch.allclose(one, other)
-
-
-@pytest.mark.parametrize("n_frames", [64, 61])
-def test_the_recurrent_head_runs_over_frames(n_frames):
-    made = network("network.te_vad=bilstm")
-    embedding, target = 3 * torch.randn(2, 16, made.embedding), torch.randn(2, made.embedding)
-    repeated = to_frames(embedding, 4, n_frames)
-    joined = torch.cat([repeated, target[:, None].expand_as(repeated)], dim=-1)
-    wanted = made.te_vad.out(made.te_vad.lstm(joined)[0])
-    found = detect_target(made.te_vad, embedding, target, n_frames, 4)
-    assert output_frames(made.te_vad, 4) == 1 and (found - wanted).abs().max() < EXACT
-    assert (found[:, 1:4] - found[:, :1]).abs().max() > 100 * EXACT  # equal inputs, other values
-
-
-def test_one_target_vector_serves_all_windows():
-    made = network()
-    embedding, target = torch.randn(3, 16, made.embedding), torch.randn(1, made.embedding)
-    shared = detect_target(made.te_vad, embedding, target, 64, 4)
-    own = detect_target(made.te_vad, embedding, target.expand(3, -1), 64, 4)
-    assert (shared - own).abs().max() < EXACT
 
 
 def test_without_te_vad_there_is_no_second_head():

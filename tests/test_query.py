@@ -95,6 +95,19 @@ def test_how_many_windows_are_taken_and_kept_at_once_changes_nothing(monkeypatch
     assert (dense - wanted).abs().max() < EXACT
 
 
+def test_windows_far_from_each_other_are_not_read_across():
+    source = recorded(noise(5000))
+    read, usual = [], source.file.frames
+    source.file.frames = lambda first, end: read.append(end - first) or usual(first, end)
+    span = FrozenWindows(source, 0, 5000, windows_of(), network(), CPU)
+    chosen = np.array([300, 2, 1, 150, 299])
+    low = span.pass_frozen(chosen)
+    assert sorted(read) == [64, 80, 80]
+    source.file.frames = usual
+    wanted = torch.cat([span.pass_frozen(np.array([number])).dense(np.array([0])) for number in chosen])
+    assert (low.dense(np.arange(5)) - wanted).abs().max() < EXACT
+
+
 def test_no_windows_are_no_items():
     assert (
         FrozenWindows(recorded(noise(90)), 0, 90, windows_of(), network(), CPU).items(np.array([], int)) == []

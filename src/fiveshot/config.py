@@ -112,6 +112,7 @@ class Network(Section):
     frames_per_step: Literal[1, 2, 4]
     enrolment_pooling: Literal["mel", "time_and_mel"]
     te_vad: Literal["transformer", "bilstm", "none"]
+    te_vad_resolution: Literal["frame", "step"]
     heads: PositiveInt
     feed_forward: PositiveInt
     layers: PositiveInt
@@ -269,6 +270,11 @@ class Config(Section):
         _require(
             self.network.te_vad != "transformer" or width % self.network.heads == 0,
             f"network.heads must divide {width}, the Transformer's width",
+        )
+        _require(
+            self.network.te_vad != "bilstm" or self.network.te_vad_resolution == "frame",
+            "network.te_vad_resolution must be frame where network.te_vad is bilstm: over steps that is "
+            "another function",
         )
         _require(
             self.detect.branches == "sed" or self.network.te_vad != "none",

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fiveshot.compute import lstm_in_bfloat16
 from fiveshot.config import Network
+from fiveshot.heads import HEADS
+from fiveshot.heads import to_frames as to_frames
 from fiveshot.kernels import PooledConvolution, PooledNorm, pieces
 from fiveshot.stretches import Stretches
 
@@ -197,101 +198,16 @@ class Encoder(nn.Module):
         return x.permute(0, 2, 1, 3).flatten(2)
 
 
-class TransformerHead(nn.Module):
-    """Target or not, per step, from the embeddings joined with the target vector (published form)."""
-
-    per_frame = False
-
-    def __init__(self, embedding: int, network: Network) -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            2 * embedding, network.heads, network.feed_forward, network.dropout, batch_first=True
-        )
-        self.transformer = nn.TransformerEncoder(layer, network.layers, enable_nested_tensor=False)
-        self.out = nn.Linear(2 * embedding, 2)
-
-    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        # A step that stands for fewer frames is attended to that much less: attention over repeated frames.
-        bias = weight.log()
-        values = _joined(embedding, target)
-        for number, layer in enumerate(self.transformer.layers):
-            projected = layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
-            if number == 0:
-                # The target half of the input is the same in every step of a window: one product for all.
-                own, shared = projected[0].split(embedding.shape[-1], dim=1)
-                mixed = functional.linear(embedding, own)
-                mixed = mixed + functional.linear(target, shared, projected[1])[:, None]
-            else:
-                mixed = functional.linear(values, *projected)
-            values = _encoder_layer(layer, values, mixed, bias)
-        return self.out(values)
-
-
-def _joined(embedding: Tensor, target: Tensor) -> Tensor:
-    """Each embedding with the window's target vector behind it: (batch, steps or frames, 2 × embedding)."""
-    return torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
-
-
-def _encoder_layer(layer: nn.TransformerEncoderLayer, x: Tensor, mixed: Tensor, bias: Tensor) -> Tensor:
-    """The layer, normalising behind each part, from its input and that input's queries, keys and values."""
-    training, rate = layer.training, layer.dropout.p
-    attended = layer.self_attn.out_proj(_attention(mixed, layer.self_attn.num_heads, bias, rate, training))
-    x = layer.norm1(x + dropout(attended, rate, training))
-    hidden = dropout(functional.relu(layer.linear1(x)), rate, training)
-    return layer.norm2(x + dropout(layer.linear2(hidden), rate, training))
-
-
-def _attention(mixed: Tensor, heads: int, bias: Tensor, rate: float, training: bool) -> Tensor:
-    """Multi-head attention: (batch, steps, 3 × width), (steps,) to add to logits → (batch, steps, width)."""
-    query, key, value = mixed.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5 + bias.to(query.dtype)
-    found = dropout(logits.softmax(-1).to(value.dtype), rate, training) @ value
-    return found.transpose(1, 2).flatten(2)
-
-
-def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Zero a share of the values and scale up the others.
-
-    torch draws one number for each value, which costs a CPU more than the multiplication that follows; here
-    one drawn integer serves four values.
-    """
-    if not training or rate == 0 or x.device.type != "cpu":
-        return functional.dropout(x, rate, training) if training else x
-    drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    threshold = min(round(rate * 2**16), 2**16 - 1) - 2**15
-    return x * (drawn[: x.numel()] >= threshold).view(x.shape) * (1 / (1 - rate))
-
-
-class BiLstmHead(nn.Module):
-    """Target or not, per frame, by a recurrent network (the variant of the published code)."""
-
-    per_frame = True
-
-    def __init__(self, embedding: int, network: Network) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(2 * embedding, network.lstm_units, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * network.lstm_units, 2)
-
-    def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
-        joined = _joined(embedding, target)
-        if lstm_in_bfloat16(joined.device.type):
-            return self.out(self.lstm(joined)[0])
-        with torch.autocast(joined.device.type, enabled=False):  # the others may have mixed precision
-            values = self.lstm(joined.to(self.lstm.weight_ih_l0.dtype))[0]
-        return self.out(values)
-
-
 class FewShotNetwork(nn.Module):
     """Encoder, SED head over background and C classes, and TE-VAD head (or None)."""
 
     def __init__(self, features: int, mels: int, classes: int, network: Network) -> None:
         super().__init__()
         self.frames_per_step = network.frames_per_step
-        self.embedding = network.channels * mels // 16
+        self.mels, self.embedding = mels, network.channels * mels // 16
         self.encoder = Encoder(features, network)
         self.sed = nn.Linear(self.embedding, classes + 1)
-        heads = {"transformer": TransformerHead, "bilstm": BiLstmHead}
-        self.te_vad = heads[network.te_vad](self.embedding, network) if network.te_vad != "none" else None
+        self.te_vad = HEADS[network.te_vad](self.embedding, network) if network.te_vad != "none" else None
 
 
 def detect_target(
@@ -309,21 +225,12 @@ def detect_target(
     Returns:
         (batch, n, 2), each of the n values standing for `output_frames(head, frames_per_step)` frames.
     """
-    if head.per_frame:
-        return head(to_frames(embedding, frames_per_step, n_frames), target)
-    weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
-    return head(embedding, target, weight)
+    return head(embedding, target, n_frames, frames_per_step)
 
 
 def output_frames(head: nn.Module, frames_per_step: int) -> int:
     """Frames that each output of a TE-VAD head stands for: 1, or those of an embedding's step."""
     return 1 if head.per_frame else frames_per_step
-
-
-def step_weight(n_frames: int, steps: int, frames_per_step: int) -> Tensor:
-    """The part of each step that lies inside the window: 1, and less for a last one that is cut: (steps,)."""
-    starts = torch.arange(steps) * frames_per_step
-    return ((n_frames - starts).clamp(max=frames_per_step) / frames_per_step).float()
 
 
 def step_counts(mask: Tensor, frames_per_step: int) -> Tensor:
@@ -370,8 +277,3 @@ def masked_mean(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
     weight = torch.zeros(len(features), len(embedding), device=features.device)
     weight[window, position] = counts[window, step]
     return weight @ embedding / counts.sum(1, keepdim=True).clamp(min=1)
-
-
-def to_frames(steps: Tensor, frames_per_step: int, n_frames: int) -> Tensor:
-    """Repeat each step's value for its frames: (batch, steps, ...) → (batch, n_frames, ...)."""
-    return steps.repeat_interleave(frames_per_step, dim=1)[:, :n_frames]

@@ -74,14 +74,24 @@ class FrozenWindows:
     def pass_frozen(self, chosen: np.ndarray) -> LowWindows:
         """The windows of these numbers after the frozen blocks; their labels are all background."""
         starts = self.starts[chosen]
-        low, high = int(starts.min()), int(starts.max()) + self.window
-        inside = min(self.end, high) - low
-        span = self.recorded.frames(low, low + inside)
-        span = np.pad(span, ((0, 0), (0, high - low - inside), (0, 0)))
-        at = starts[:, None] - low + np.arange(self.window)
-        features = span[:, at].transpose(1, 0, 2, 3)
+        at = starts[:, None] + np.arange(self.window)
+        features = np.empty(
+            (len(starts), len(self.recorded.mean), self.window, self.network.mels), np.float32
+        )
+        # Windows that overlap are read together; those far from each other are not read across.
+        order = np.argsort(starts, kind="stable")
+        far = np.flatnonzero(np.diff(starts[order]) > self.window) + 1
+        for near in np.split(order, far):
+            first = int(starts[near[0]])
+            span = self._span(first, int(starts[near[-1]]) + self.window)
+            features[near] = span[:, at[near] - first].swapaxes(0, 1)
         labels = np.zeros(at.shape, dtype=np.int64)
-        return pass_frozen(self.network, features, labels, self.backend, frames=np.minimum(at, inside))
+        return pass_frozen(self.network, features, labels, self.backend, frames=np.minimum(at, self.end))
+
+    def _span(self, first: int, end: int) -> np.ndarray:
+        """(channels, end - first, mels); zeros beyond the end of the windows' span."""
+        inside = self.recorded.frames(first, min(end, self.end))
+        return np.pad(inside, ((0, 0), (0, end - first - inside.shape[1]), (0, 0)))
 
     def groups(self) -> Iterator[LowWindows]:
         """All windows in order, some at a time."""

@@ -73,6 +73,10 @@ class Run:
         return self.folder / "report.json"
 
     @property
+    def submission(self) -> Path:
+        return self.folder / "submission"
+
+    @property
     def pictures(self) -> Path:
         return self.folder / "pictures"
 
