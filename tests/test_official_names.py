@@ -46,17 +46,19 @@ def official_score(predictions: Path, references: Path) -> dict:
     with predictions.open(newline="") as handle:
         header, *rows = csv.reader(handle)
     assert header == ["Audiofilename", "Starttime", "Endtime"]
-    found = {name: [] for name in subset_of}
+    predicted = {name: [] for name in subset_of}
     for name, onset, offset in rows:
-        found[name].append((float(onset), float(offset)))
-    made = []
+        predicted[name].append((float(onset), float(offset)))
+    references_of_names = []
     for name, subset in subset_of.items():
         with (references / subset / f"{name[:-4]}.csv").open(newline="") as handle:
             table = [(float(r["Starttime"]), float(r["Endtime"]), r["Q"]) for r in csv.DictReader(handle)]
         onset, offset, value = map(np.array, zip(*table, strict=True))
-        made.append(Reference(name, subset, onset, offset, value))
+        references_of_names.append(Reference(name, subset, onset, offset, value))
     return evaluate(
-        made, {name: np.array(times).reshape(-1, 2) for name, times in found.items()}, resamples=0
+        references_of_names,
+        {name: np.array(times).reshape(-1, 2) for name, times in predicted.items()},
+        resamples=0,
     )
 
 

@@ -18,7 +18,7 @@ from fiveshot.files import sha256, write_json
 from fiveshot.predictions import Detection, write_confident_predictions, write_predictions
 from fiveshot.runs import Run
 from fiveshot.stages import note_predictions
-from fiveshot.submission import authors, checked_label, description
+from fiveshot.submission import authors, description, parse_label
 
 LABEL = "Morfi_QMUL_task5_1"
 POST_PROCESSING = "threshold, gap filling, median filtering (58 ms), shortest length"
@@ -142,7 +142,7 @@ def test_a_recording_without_predictions_is_named(package, capsys):
 
 @pytest.mark.parametrize("label", [LABEL, "O-Brien_MPI-EVA_task5_4", "XuQianHu_NUDT_BIT_task5_3"])
 def test_labels_of_the_challenges_form_are_taken(label):
-    assert checked_label(label)[0] == label.split("_")[0]
+    assert parse_label(label)[0] == label.split("_")[0]
 
 
 @pytest.mark.parametrize(

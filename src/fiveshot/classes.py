@@ -28,22 +28,22 @@ def read_classes(path: Path, references: Sequence[Reference]) -> dict[str, str]:
     """
     known = keys_by_name((ref.key, ref.stem) for ref in references)
     rows = _json_rows(path, known) if path.suffix.lower() == ".json" else _csv_rows(path)
-    found: dict[str, str] = {}
+    classes: dict[str, str] = {}
     for where, subset, name, label in rows:
         keys = [key for key in known.get(known_name(name, known), []) if subset in ("", key.split("/", 1)[0])]
         if not keys:
             raise FiveshotError(f"{where}: {name!r} is no recording{f' of {subset}' if subset else ''} here.")
         for key in keys:
-            if found.setdefault(key, label) != label:
+            if classes.setdefault(key, label) != label:
                 raise FiveshotError(
-                    f"{where}: {name!r} has the class {label!r} after {found[key]!r}; a recording has one."
+                    f"{where}: {name!r} has the class {label!r} after {classes[key]!r}; a recording has one."
                 )
-    missing = [ref.key for ref in references if ref.key not in found]
+    missing = [ref.key for ref in references if ref.key not in classes]
     if missing:
         raise FiveshotError(
             f"{path}: no class for {len(missing)} recordings ({first_of(missing)}); add them."
         )
-    return found
+    return classes
 
 
 Row = tuple[str, str, str, str]  # where it stands, subset or nothing, name, class

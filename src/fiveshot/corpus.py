@@ -28,7 +28,7 @@ from fiveshot.annotations import (
 )
 from fiveshot.audio import AudioInfo, probe
 from fiveshot.errors import FiveshotError, Problem, escaped, steers
-from fiveshot.names import audio_name, first_of, other_names, other_names_note, spelled
+from fiveshot.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -216,7 +216,7 @@ def _kind(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    return spelled(path.stem)  # so that audio and csv meet
+    return in_one_spelling(path.stem)  # so that audio and csv meet
 
 
 def _by_stem(files: Iterable[Path]) -> list[list[Path]]:

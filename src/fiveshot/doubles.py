@@ -21,16 +21,16 @@ def same_tasks(recordings: Iterable[Recording], shots: int = SHOTS) -> dict[str,
     Audio, the first `shots` POS events and UNK events are all that it sees of a recording.
     """
     first: dict[tuple, str] = {}
-    found = {}
+    earlier = {}
     for group in of_one_name(recordings):
         for item in group:
-            key = first.setdefault((item.name, sha256(item.audio), _annotated(item, shots)), item.key)
+            key = first.setdefault((item.name, sha256(item.audio), _annotations(item, shots)), item.key)
             if key != item.key:
-                found[item.key] = key
-    return found
+                earlier[item.key] = key
+    return earlier
 
 
-def _annotated(recording: Recording, shots: int) -> tuple:
+def _annotations(recording: Recording, shots: int) -> tuple:
     tables = shots_of(recording.events, recording.csv, shots), recording.events.unknown()
     return tuple((*table.onset_s, None, *table.offset_s) for table in tables)
 

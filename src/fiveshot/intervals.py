@@ -24,7 +24,7 @@ PERCENTILES = (2.5, 97.5)
 def recordings_interval(
     subsets: Sequence[Sequence[Counts]], resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The 2.5 and 97.5 percentiles of the overall F-measure, in percent, when recordings are drawn anew.
+    """The 2.5 and 97.5 percentiles of the overall F-measure, in percent, when recordings are drawn again.
 
     Each resample draws, in every subset, as many recordings as it has, with replacement. A subset of one
     recording cannot vary, so that the interval says nothing about that subset.
@@ -68,12 +68,12 @@ def dropping_interval(queries: Sequence[Query], draws: int, seed: int) -> tuple[
     rng = np.random.RandomState(seed)
     dropped = round(DROPPED * pool.size)
     nothing = np.empty(0, dtype=np.intp)
-    found = [
+    f_percents = [
         pool.f_percent(rng.choice(pool.size, dropped, replace=False) if pool.size else nothing)
         for _ in range(draws)
     ]
-    low, high = np.percentile(found, PERCENTILES)
-    return round(float(low), 3), round(float(np.mean(found)), 3), round(float(high), 3)
+    low, high = np.percentile(f_percents, PERCENTILES)
+    return round(float(low), 3), round(float(np.mean(f_percents)), 3), round(float(high), 3)
 
 
 @dataclass(frozen=True)

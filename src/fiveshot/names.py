@@ -18,14 +18,14 @@ SHOWN = 3  # names in a note
 SHOWN_LETTERS = 60  # of each of them
 
 
-def spelled(name: str) -> str:
+def in_one_spelling(name: str) -> str:
     """The name in one spelling of Unicode: macOS writes an accent as a letter of its own, others do not."""
     return unicodedata.normalize("NFC", name)
 
 
 def without_suffix(name: str) -> str:
     """The name without .wav or .flac, in one spelling of Unicode; other dots belong to it."""
-    return _AUDIO_SUFFIX.sub("", spelled(name))
+    return _AUDIO_SUFFIX.sub("", in_one_spelling(name))
 
 
 def audio_key(name: str) -> str:
@@ -48,11 +48,11 @@ def audio_name(csv: Path) -> str:
 
 def keys_by_name(recordings: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Which recordings a name may mean: (key, stem) of each → key or stem → keys."""
-    found: dict[str, list[str]] = {}
+    keys: dict[str, list[str]] = {}
     for key, stem in recordings:
-        found.setdefault(stem, []).append(key)
-        found.setdefault(key, []).append(key)
-    return found
+        keys.setdefault(stem, []).append(key)
+        keys.setdefault(key, []).append(key)
+    return keys
 
 
 def known_name(name: str, known: Container[str]) -> str:
@@ -63,25 +63,25 @@ def known_name(name: str, known: Container[str]) -> str:
 
 def other_names(table: EventTable, csv: Path) -> tuple[str, ...]:
     """What the column Audiofilename says other than the csv's own name (`a.wav` is that of `a.csv`)."""
-    stem = spelled(csv.stem)
+    stem = in_one_spelling(csv.stem)
     return tuple(name for name in table.names if stem not in _stems(name))
 
 
 def _stems(name: str) -> set[str]:
     # `site.3` is a name without suffix, or `site` with one; a backslash may be a letter of the name.
-    return {without_suffix(name), audio_key(name), spelled(Path(name).stem)}
+    return {without_suffix(name), audio_key(name), in_one_spelling(Path(name).stem)}
 
 
-def other_names_note(found: Mapping[str, Sequence[str]]) -> str:
-    """One line on the csv files that name other recordings: `found` maps each to the names in it.
+def other_names_note(names: Mapping[str, Sequence[str]]) -> str:
+    """One line on the csv files that name other recordings: `names` maps each to what it says.
 
     Empty where there are none.
     """
-    found = {where: names for where, names in found.items() if names}
-    if not found:
+    odd = {where: others for where, others in names.items() if others}
+    if not odd:
         return ""
-    shown = [f"{where}: {', '.join(map(_shown, names[:SHOWN]))}" for where, names in found.items()]
-    plural = f"{len(found)} csv files name" if len(found) > 1 else "1 csv file names"
+    shown = [f"{where}: {', '.join(map(_shown, others[:SHOWN]))}" for where, others in odd.items()]
+    plural = f"{len(odd)} csv files name" if len(odd) > 1 else "1 csv file names"
     return (
         f"note: {plural} other audio in Audiofilename ({first_of(shown, '; ')}); "
         "a recording's name is that of its file."

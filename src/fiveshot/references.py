@@ -9,7 +9,7 @@ from fiveshot.annotations import EventTable, read_test_csv
 from fiveshot.corpus import Recording
 from fiveshot.errors import FiveshotError, escaped
 from fiveshot.metric import Reference
-from fiveshot.names import audio_name, first_of, other_names, other_names_note, spelled
+from fiveshot.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
 
 
 def corpus_references(recordings: Iterable[Recording]) -> list[Reference]:
@@ -21,15 +21,15 @@ def read_references(folder: Path) -> list[Reference]:
     """Every csv at any depth below FOLDER/SUBSET, under its own name; other files there are passed over."""
     if not folder.is_dir():
         raise FiveshotError(f"{folder}: there is no such folder; give the one that holds SUBSET/*.csv.")
-    found = []
+    references = []
     for subset in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         for path in sorted(subset.rglob("*.csv")):
             if not path.name.startswith("."):
-                key = (path.parent.relative_to(folder) / spelled(path.stem)).as_posix()
-                found.append(_reference(audio_name(path), subset.name, key, read_test_csv(path), path))
-    if not found:
+                key = (path.parent.relative_to(folder) / in_one_spelling(path.stem)).as_posix()
+                references.append(_reference(audio_name(path), subset.name, key, read_test_csv(path), path))
+    if not references:
         raise FiveshotError(f"{folder}: no SUBSET/*.csv in it; references lie one folder below, by subset.")
-    return found
+    return references
 
 
 def names_note(references: Iterable[Reference]) -> str:

@@ -30,7 +30,7 @@ UNKNOWN = "FILL IN"
 AUTHOR = ("lastname", "firstname", "email", "institute")
 
 
-def checked_label(label: str) -> tuple[str, str]:
+def parse_label(label: str) -> tuple[str, str]:
     """Last name and institute of a label.
 
     Raises:
@@ -47,7 +47,7 @@ def checked_label(label: str) -> tuple[str, str]:
 
 def authors(label: str, given: list[str]) -> list[dict]:
     """The authors as the form wants them, the first one corresponding; placeholders where none are given."""
-    lastname, institute = checked_label(label)
+    lastname, institute = parse_label(label)
     parts = [[part.strip() for part in text.split(",", len(AUTHOR) - 1)] for text in given]
     for text, values in zip(given, parts, strict=True):
         if len(values) < len(AUTHOR) or not all(values):
@@ -178,14 +178,16 @@ def main(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.runs import log, report_problems
     from fiveshot.stages import checked_corpus, noted_predictions
 
-    checked_label(arguments.label)
+    parse_label(arguments.label)
     authors(arguments.label, arguments.author)
     if len(arguments.abbreviation) > LONGEST_ABBREVIATION:
         raise FiveshotError(f"--abbreviation {arguments.abbreviation}: 10 letters at most.")
     run, done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)
     path, report = development_report(run, arguments.report)
-    text = yaml.safe_dump(meta(run, config, arguments, report), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        meta(run, config, arguments, report), sort_keys=False, allow_unicode=True, width=1000
+    )
     events = [
         Detection(name, onset_s, offset_s, 1.0)
         for name, times in read_predictions(run.predictions).items()
@@ -204,15 +206,15 @@ def main(config: Config, run: Run, arguments: argparse.Namespace) -> int:
 
 def arguments() -> argparse.ArgumentParser:
     """The arguments of the stage."""
-    made = parser(__doc__ or "")
-    made.add_argument("--label", required=True, help="LASTNAME_INSTITUTE_task5_N, N from 1 to 4")
-    made.add_argument("--name", default="Multitask frame-level few-shot detection", help="of the system")
-    made.add_argument("--abbreviation", default="fiveshot", help="of the name, 10 letters at most")
-    made.add_argument(
+    options = parser(__doc__ or "")
+    options.add_argument("--label", required=True, help="LASTNAME_INSTITUTE_task5_N, N from 1 to 4")
+    options.add_argument("--name", default="Multitask frame-level few-shot detection", help="of the system")
+    options.add_argument("--abbreviation", default="fiveshot", help="of the name, 10 letters at most")
+    options.add_argument(
         "--author", action="append", default=[], metavar='"LASTNAME, FIRSTNAME, EMAIL, INSTITUTE"'
     )
-    made.add_argument("--report", type=Path, help="report.json of the development set")
-    return made
+    options.add_argument("--report", type=Path, help="report.json of the development set")
+    return options
 
 
 if __name__ == "__main__":
