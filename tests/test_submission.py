@@ -163,7 +163,9 @@ def test_other_labels_are_one_sentence(package, label, capsys):
 
 
 def test_authors_are_those_given_and_the_first_corresponds():
-    rows = authors(LABEL, ["Lastname, First, first@example.org, Institute, Town", "Other,Second,o@example.org,Place"])
+    rows = authors(
+        LABEL, ["Lastname, First, first@example.org, Institute, Town", "Other,Second,o@example.org,Place"]
+    )
     assert [row["lastname"] for row in rows] == ["Lastname", "Other"]
     assert rows[0]["affiliation"] == {
         "abbreviation": "INST",
