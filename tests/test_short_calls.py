@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import base_config
 
-from fiveshot.metric import iou
+from fiveshot.matching import iou
 from fiveshot.postprocess import RecordingProbabilities, detect
 from fiveshot.windows import event_frames
 
