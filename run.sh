@@ -13,6 +13,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   train      train the network; goes on where it was stopped                minutes with a GPU, see README for a CPU
   finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
   metric     score the run, or --predictions FILE --references DIR          seconds
+  submit     write the challenge's package: --label NAME_INST_task5_1       seconds
   all        feature, train, finetune, metric
   demo       all of it on a generated corpus, with pictures                 about 5 minutes on two cores
   test       lint and tests                                                 under 25 minutes on two cores
@@ -22,6 +23,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   --run      where everything is written; default runs/NAME, the name of the config file
   --set      change one setting, such as --set train.epochs=4; may be repeated
   --strict   stop at the first bad recording
+  --checkpoint RUN   of feature and finetune: use the network of another run, for an evaluation set
 
 The python of FIVESHOT_PYTHON or of an activated environment is used as it is; else .venv is made.
 EOF
@@ -97,7 +99,13 @@ stage() {
 
 # Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
 all_stages() {
-    local name code worst=0
+    local name code word worst=0
+    for word in "$@"; do
+        if [[ "$word" == --checkpoint || "$word" == --checkpoint=* ]]; then
+            echo "error: all trains a network; with --checkpoint call feature, finetune and metric." >&2
+            return 1
+        fi
+    done
     for name in feature_extract train finetune evaluate; do
         code=0
         stage "$ROOT/$name.py" "$@" || code=$?
@@ -147,7 +155,7 @@ main() {
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;
-        setup | feature | train | finetune | metric | all | demo) find_python requirements.txt ;;
+        setup | feature | train | finetune | metric | submit | all | demo) find_python requirements.txt ;;
         test) find_python requirements-dev.txt ;;
         *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
     esac
@@ -158,6 +166,7 @@ main() {
         train) stage "$ROOT/train.py" "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
+        submit) stage -m fiveshot.submission "$@" ;;
         all) all_stages "$@" ;;
         demo) demo "$@" ;;
         test) run_tests "$@" ;;

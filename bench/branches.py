@@ -32,7 +32,9 @@ def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, R
     config = load_config(folder / "config.yaml", None, settings)
     folders = config.corpus
     data = Path(config.paths.data)
-    test = read_corpus(data, folders.training_folder, folders.test_folder, need_train=False).test
+    test = read_corpus(
+        data, folders.training_folder, folders.test_folder, need_train=False, shots=config.shots
+    ).test
     run = Run(folder)
     return config, {recording: read_probabilities(probability_path(run, recording)) for recording in test}
 
@@ -42,8 +44,9 @@ def score(found: dict[Recording, RecordingProbabilities], settings: Detect) -> d
     predictions = {}
     for recording, probabilities in found.items():
         events = detect(probabilities, settings)
-        predictions[recording.audio_name] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
-    report = evaluate(corpus_references(tuple(found)), predictions, resamples=0)
+        predictions[recording.key] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
+    shots = len(next(iter(found.values())).shots_s)
+    report = evaluate(corpus_references(tuple(found)), predictions, resamples=0, shots=shots)
     overall = report["overall_scores"]
     row = {"F": overall["fmeasure (percentage)"], "mean": overall["arithmetic mean f-measure (percentage)"]}
     return row | {name: 100 * s["f-measure"] for name, s in report["scores_per_subset"].items()}

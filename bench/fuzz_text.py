@@ -21,7 +21,8 @@ from fiveshot.config import Config, load_config, save_config
 from fiveshot.corpus import Recording, read_corpus
 from fiveshot.errors import FiveshotError
 from fiveshot.metric import evaluate
-from fiveshot.predictions import Detection, audio_key, read_predictions, write_confident_predictions
+from fiveshot.names import audio_key
+from fiveshot.predictions import Detection, read_predictions, write_confident_predictions
 from fiveshot.references import read_references
 from fiveshot.store import open_features, write_blocks
 

@@ -66,7 +66,7 @@ def many_events(bench: Bench) -> dict[str, float]:
         pairs = epoch_draw(chosen, config.train.batch, np.random.default_rng(0))
         next(iter(window_loader(data, chosen, pairs, [0], config, bench.backend, augment=True)))
         clock.end("training_windows_s")
-        shots = shots_of(table, files["Q"])
+        shots = shots_of(table, files["Q"], SHOTS)
         support = find_support(shots, table.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s)
         window, kind = config.windows.frames, config.finetune.support
         features = file.frames(0, support.query_start + window)

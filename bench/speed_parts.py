@@ -11,15 +11,17 @@ from speed_common import CLASSES, MINUTE_S, Bench, Parts
 from torch import Tensor
 from torch.nn import functional
 
-from fiveshot.adaptation import Task, fit_sed, fit_te_vad
+from fiveshot.adaptation import Task
+from fiveshot.config import Config
 from fiveshot.likeness import likeness
 from fiveshot.metric import Reference, evaluate
 from fiveshot.model import FewShotNetwork, detect_target, output_frames, to_frames
-from fiveshot.query import Recorded, aligned_starts, embeddings, probabilities
+from fiveshot.query import FrozenWindows, Recorded, embeddings
+from fiveshot.sed import fit_sed
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import support_windows
+from fiveshot.te_vad import fit_te_vad
 from fiveshot.training import enrolment_vector, losses
-from fiveshot.windows import stitch
 
 Batch = dict[str, Tensor]
 AT_ONCE = 16  # windows passed the published way; all at once is no faster and needs eight gigabytes
@@ -88,10 +90,14 @@ def training_parts(bench: Bench) -> dict[str, float]:
     return {"s": sum(clock.spent[name] for name in whole)} | clock.spent
 
 
-def published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Tensor:
+def published_encoder(
+    network: FewShotNetwork, x: Tensor, training: bool, blocks: slice = slice(0, 4)
+) -> Tensor:
+    """These blocks as published, contiguous in memory: (batch, channels, time, mel) in and out."""
     encoder = network.encoder
-    x = functional.pad(x, (0, 0, 0, -x.shape[2] % network.frames_per_step))
-    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3):
+    if blocks.start == 0:
+        x = functional.pad(x, (0, 0, 0, -x.shape[2] % network.frames_per_step))
+    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3)[blocks]:
         norm, conv = block.norm, block.conv
         x = functional.conv2d(x, conv.weight.contiguous(), conv.bias, conv.stride, conv.padding).contiguous()
         x = functional.batch_norm(
@@ -99,7 +105,7 @@ def published_encoder(network: FewShotNetwork, x: Tensor, training: bool) -> Ten
         )
         x = functional.relu(x)
         x = functional.max_pool2d(x, block.pool) if block.pool else x
-    return x.permute(0, 2, 1, 3).flatten(2)
+    return x
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -141,7 +147,7 @@ def sed_branch(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of one minute, by parts."""
     network, task, settings = bench.network(), bench.task(MINUTE_S), bench.config.finetune.sed
     began = time.perf_counter()
-    training = training_windows(bench, network)
+    training = training_windows(bench, bench.config, network)
     once = time.perf_counter() - began
     work = lambda tick: fit_sed(network, task, training, bench.config, bench.backend, tick)  # noqa: E731
     row = _ticked(bench, work)
@@ -153,10 +159,13 @@ def sed_branch(bench: Bench) -> dict[str, float]:
     return row | {"training_windows_once_s": once}
 
 
-def training_windows(bench: Bench, network: FewShotNetwork) -> LowWindows:
+def training_windows(bench: Bench, config: Config, network: FewShotNetwork) -> LowWindows:
     """The training windows after the frozen blocks."""
     features, labels = training_crops(bench)
-    return pass_frozen(network, features, labels, bench.backend, labels > 0, half=True)
+    settings = config.finetune.sed
+    wanted = None if settings.batch_norm == "adapting" else labels > 0
+    half = settings.training_precision == "float16"
+    return pass_frozen(network, features, labels, bench.backend, wanted, half)
 
 
 def training_crops(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +212,7 @@ def _ticked(bench: Bench, work: Callable[[Callable[[int], None]], object]) -> di
 def half_hour(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of thirty minutes, both branches."""
     network, task = bench.network(), bench.task(30 * MINUTE_S)
-    training = training_windows(bench, network)
+    training = training_windows(bench, bench.config, network)
     row = {
         "sed_s": bench.once(lambda: fit_sed(network, task, training, bench.config, bench.backend, _silent))
     }
@@ -279,35 +288,32 @@ def windows_at_once(recorded: Recorded, starts: np.ndarray, frames: int) -> Iter
 
 
 def query_pass(bench: Bench) -> dict[str, float]:
-    """A recording of two minutes: every overlapping window through the encoder, or the recording once."""
+    """A query of two minutes: every overlapping window through the encoder, or each different step once."""
     network, windows = bench.network(), bench.config.windows
     per_step, device = network.frames_per_step, bench.backend.device
     recorded = bench.recorded(2 * MINUTE_S)
-    starts = aligned_starts(recorded.n_frames, windows, per_step)
     weight = torch.randn(network.embedding, device=device) / network.embedding**0.5
-    found = {}
+    span = FrozenWindows(recorded, 0, recorded.n_frames, windows, network, bench.backend)
+    p = {}
 
-    def encode(values: Tensor) -> Tensor:
-        with bench.backend.autocast():
-            return network.encoder(values)
-
-    def judge(embedding: Tensor) -> Tensor:
+    def predict(embedding: Tensor) -> Tensor:
         return (embedding.float() @ weight).sigmoid()
 
     @torch.inference_mode()
     def window_by_window() -> None:
         rows = []
-        for cut in windows_at_once(recorded, starts, windows.frames):
-            steps = judge(encode(torch.from_numpy(cut).to(device)))
-            rows.append(to_frames(steps, per_step, windows.frames).cpu().numpy())
-        count = max(recorded.n_frames, windows.frames)
-        found["plain"] = stitch(np.concatenate(rows), starts, count, windows.hop_frames)
+        for cut in windows_at_once(recorded, span.starts, windows.frames):
+            with bench.backend.autocast():
+                embedding = network.encoder(torch.from_numpy(cut).to(device))
+            rows.append(to_frames(predict(embedding), per_step, windows.frames).cpu().numpy())
+        p["plain"] = span.stitch(np.concatenate(rows))
 
     def once() -> None:
-        found["once"] = probabilities(recorded, windows, per_step, device, encode, judge)
+        anew = FrozenWindows(recorded, 0, recorded.n_frames, windows, network, bench.backend)
+        p["once"] = anew.stitch(anew.predict(network.encoder, predict, per_step))
 
     row = bench.compared(window_by_window, once)
-    return row | {"difference": float(np.abs(found["plain"] - found["once"]).max())}
+    return row | {"difference": float(np.abs(p["plain"] - p["once"]).max())}
 
 
 def whole_events(bench: Bench) -> dict[str, float]:
@@ -319,9 +325,7 @@ def whole_events(bench: Bench) -> dict[str, float]:
 def long_recording(bench: Bench) -> dict[str, float]:
     """Embeddings of half an hour."""
     network, recorded = bench.network(), bench.recorded(30 * MINUTE_S)
-    per_step, device = network.frames_per_step, bench.backend.device
-    work = lambda: embeddings(recorded, bench.config.windows, per_step, device, network.encoder)  # noqa: E731
-    return {"s": bench.once(work)}
+    return {"s": bench.once(lambda: embeddings(recorded, network.encoder, bench.backend))}
 
 
 def metric(bench: Bench) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""A row of bench/speed.py: one step of fine-tuning the SED branch, the published way and as here."""
+"""A row of bench/speed.py: a step of the SED branch, the published way, as configured, and the fast form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,60 +14,104 @@ from speed_parts import (
     published_encoder,
     support_of_a_step,
     training_crops,
+    training_windows,
     windows_at_once,
 )
 from torch import Tensor
 
-from fiveshot.adaptation import sed_loss
-from fiveshot.branches import SedBranch, support_means
-from fiveshot.losses import frame_cross_entropy
+from fiveshot.adaptation import Task, query_windows
+from fiveshot.config import Config
+from fiveshot.losses import window_cross_entropy
+from fiveshot.model import FewShotNetwork
 from fiveshot.query import Recorded
-from fiveshot.strips import LowWindows, pass_frozen
+from fiveshot.sed import SedAdaptation, SedBranch, SedData, initial_vectors
+from fiveshot.strips import pass_frozen
 from fiveshot.windows import IGNORED, query_starts
 
 QUERY_PASSES = 3  # of the published code in every step
+FAST = {"batch_norm": "frozen", "training_precision": "float16"}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What the branch learns from, before any block: (windows, channels, frames, mels) and labels."""
+
+    support: np.ndarray
+    support_labels: np.ndarray
+    training: np.ndarray
+    training_labels: np.ndarray
 
 
 def sed_step(bench: Bench) -> dict[str, float]:
-    """Support and training windows forward and backward; published, the query of a minute as well."""
+    """A step on a recording of a minute, before pseudo-labels: published, as configured, statistics frozen.
+
+    The published way sends every window through all four blocks, and the query through them three times. Its
+    gradients and those of the configured form are compared, the phase of the training windows being the same.
+    """
     network, task = bench.network(), bench.task(MINUTE_S)
-    support, labels = support_of_a_step(bench, task)
-    crops, classes = training_crops(bench)
-    parts = max(1, round(1 / bench.config.finetune.sed.training_share))
-    crops, classes = (np.array_split(values, parts)[0] for values in (crops, classes))
-    low = pass_frozen(network, support, labels, bench.backend)
-    training, exact = (
-        pass_frozen(network, crops, classes, bench.backend, classes > 0, half=half) for half in (True, False)
-    )
-    branch = SedBranch(network, *support_means(network, low))
-    found = {}
-
-    def stepped(name: str, work: Callable[[], None]) -> None:
-        branch.zero_grad(set_to_none=True)
-        work()
-        found[name] = branch.encoder.block3.conv.weight.grad.clone()
-
-    def here(training: LowWindows) -> None:
-        for kind, strip in (("support", low.whole), ("classes", training.part(0, 1))):
-            with bench.backend.autocast():
-                loss = sed_loss(branch, strip, kind)
-            loss.backward()
-
-    def published() -> None:
-        _backward(bench, branch, support, labels, branch.two_way)
-        _backward(bench, branch, crops, np.where(classes > 0, classes, IGNORED), branch.all_classes)
-        for _ in range(QUERY_PASSES):
-            _judged(bench, branch, task.recorded)
-
-    stepped("exact", lambda: here(exact))
-    before = bench.seconds(lambda: stepped("here", lambda: here(training)))
-    plain = bench.once(lambda: stepped("published", published))
-    after = bench.seconds(lambda: stepped("here", lambda: here(training)))
+    windows = Windows(*support_of_a_step(bench, task), *training_crops(bench))
+    configured = _adaptation(bench, bench.config, network, task, windows)
+    configured.step()
+    gradient = configured.branch.encoder.block3.conv.weight.grad.clone()
+    before = bench.seconds(configured.step, 2)
+    branch = _branch(bench, bench.config, network, windows)
+    phase = int(torch.randint(_stride(bench), (1,), generator=task.generator("sed steps")))
+    plain = bench.once(lambda: _published(bench, branch, windows, phase, task.recorded))
+    after = bench.seconds(configured.step, 2)
     taken = (before + after) / 2
     row = {"plain_s": plain, "s": taken, "times_faster": plain / taken}
-    # Training windows are kept in half precision.
-    kept = difference(found["exact"], found["here"])
-    return row | {"difference": difference(found["published"], found["exact"]), "half_difference": kept}
+    row["difference"] = difference(branch.encoder.block3.conv.weight.grad, gradient)
+    if bench.config.finetune.sed.batch_norm != "frozen":
+        sed = bench.config.finetune.sed.model_copy(update=FAST)
+        finetune = bench.config.finetune.model_copy(update={"sed": sed})
+        fast = _adaptation(
+            bench, bench.config.model_copy(update={"finetune": finetune}), network, task, windows
+        )
+        row["frozen_s"] = bench.seconds(fast.step, 2)
+        row["frozen_times_faster"] = plain / row["frozen_s"]
+    return row
+
+
+def _stride(bench: Bench) -> int:
+    return bench.config.finetune.sed.training_stride
+
+
+def _branch(bench: Bench, config: Config, network: FewShotNetwork, windows: Windows) -> SedBranch:
+    low = pass_frozen(network, windows.support, windows.support_labels, bench.backend)
+    vectors = initial_vectors(network, low, config.finetune.sed.unit_frames)
+    return SedBranch(network, *vectors).to(bench.backend.device)
+
+
+def _adaptation(
+    bench: Bench, config: Config, network: FewShotNetwork, task: Task, windows: Windows
+) -> SedAdaptation:
+    support = pass_frozen(network, windows.support, windows.support_labels, bench.backend)
+    training = training_windows(bench, config, network)
+    query = query_windows(task, network, config, bench.backend)
+    branch = _branch(bench, config, network, windows)
+    return SedAdaptation(branch, SedData(support, training, query, None), task, config, bench.backend)
+
+
+def _published(bench: Bench, branch: SedBranch, windows: Windows, phase: int, recorded: Recorded) -> None:
+    """Gradients of a step, every window through every block."""
+    settings = bench.config.finetune.sed
+    stride = settings.training_stride
+    training, classes = windows.training[phase::stride], windows.training_labels[phase::stride]
+    chosen = slice(2 * phase, None, 2 * stride if settings.support_as_class else len(windows.support))
+    own = np.where(windows.support_labels[chosen] == 1, 0, IGNORED)
+    pieces = [(training, np.where(classes > 0, classes, IGNORED))]
+    if settings.support_as_class and training.shape[2] == windows.support.shape[2]:
+        pieces = [(np.concatenate([training, windows.support[chosen]]), np.concatenate([pieces[0][1], own]))]
+    elif settings.support_as_class:
+        pieces.append((windows.support[chosen], own))
+    known = sum(int((labels != IGNORED).sum()) for _, labels in pieces)
+    for features, labels in pieces:
+        _backward(bench, branch, features, labels, settings.training_weight / known, branch.all_classes)
+    labels = windows.support_labels
+    frames = labels.shape[1] if settings.reduction == "sum" else labels.size
+    _backward(bench, branch, windows.support, labels, settings.support_weight / frames, branch.two_way)
+    for _ in range(QUERY_PASSES):
+        _predicted(bench, branch, recorded)
 
 
 def _backward(
@@ -74,26 +119,33 @@ def _backward(
     branch: SedBranch,
     windows: np.ndarray,
     labels: np.ndarray,
+    weight: float,
     head: Callable[[Tensor], Tensor],
 ) -> None:
-    """Gradients of the mean cross-entropy over the windows' known frames."""
-    known = (labels != IGNORED).sum()
-    for i in range(0, len(windows), AT_ONCE):
-        own = torch.from_numpy(labels[i : i + AT_ONCE]).to(bench.backend.device)
+    """Gradients of the cross-entropy over known frames, each counting so much, chunk by chunk."""
+    size = bench.config.finetune.sed.chunk_windows
+    for i in range(0, len(windows), size):
+        own = torch.from_numpy(labels[i : i + size]).to(bench.backend.device)
         with bench.backend.autocast():
-            logits = head(_embedded(bench, branch, windows[i : i + AT_ONCE]))
-            loss = frame_cross_entropy(logits, own, branch.frames_per_step)
-        (loss * ((own != IGNORED).sum() / known)).backward()
+            logits = head(_embedded(bench, branch, windows[i : i + size]))
+        each = torch.full((len(own),), weight, device=own.device)
+        window_cross_entropy(logits, own, each, branch.frames_per_step).backward()
 
 
 @torch.no_grad()
-def _judged(bench: Bench, branch: SedBranch, recorded: Recorded) -> None:
+def _predicted(bench: Bench, branch: SedBranch, recorded: Recorded) -> None:
     frames = bench.config.windows.frames
     starts = query_starts(recorded.n_frames, frames, bench.config.windows.hop_frames)
     for cut in windows_at_once(recorded, starts, frames):
         with bench.backend.autocast():
-            branch.judge(_embedded(bench, branch, cut))
+            branch.predict(_embedded(bench, branch, cut, adapting=False))
 
 
-def _embedded(bench: Bench, branch: SedBranch, windows: np.ndarray) -> Tensor:
-    return published_encoder(branch, torch.from_numpy(windows).to(bench.backend.device), False)
+def _embedded(bench: Bench, branch: SedBranch, windows: np.ndarray, adapting: bool = True) -> Tensor:
+    """Blocks 1 and 2 as trained, without gradients; 3 and 4 by the batch's statistics where they adapt."""
+    adapting = adapting and bench.config.finetune.sed.batch_norm == "adapting"
+    x = torch.from_numpy(windows).to(bench.backend.device)
+    with torch.no_grad():
+        # The first two blocks at so many windows at once: their output is the largest of the network.
+        low = torch.cat([published_encoder(branch, piece, False, slice(0, 2)) for piece in x.split(AT_ONCE)])
+    return published_encoder(branch, low, adapting, slice(2, 4)).permute(0, 2, 1, 3).flatten(2)

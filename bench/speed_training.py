@@ -72,13 +72,14 @@ def published_losses(network: FewShotNetwork, batch: Batch, as_here: bool) -> Te
     labels, frames, head = batch["labels"], batch["labels"].shape[1], network.te_vad
 
     def encoded() -> Tensor:
-        return to_frames(published_encoder(network, batch["features"], True), network.frames_per_step, frames)
+        steps = _steps(published_encoder(network, batch["features"], True))
+        return to_frames(steps, network.frames_per_step, frames)
 
     loss = frame_cross_entropy(network.sed(encoded()), labels, 1)
     if head is None:
         return loss
     if as_here and network.encoder.enrolment_pooling == "time_and_mel":
-        steps = published_encoder(network, batch["enrolment"], False)
+        steps = _steps(published_encoder(network, batch["enrolment"], False))
         target = mean_embedding(steps, batch["enrolment_mask"], network.frames_per_step)
     else:
         target = published_enrolment(network, batch, not as_here)
@@ -100,5 +101,9 @@ def published_enrolment(network: FewShotNetwork, batch: Batch, training: bool) -
         )
         x = functional.relu(inside * x)
         x = functional.max_pool2d(x, (1, 2)) if block.pool else x
-    frames = x.permute(0, 2, 1, 3).flatten(2)
-    return (frames * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (_steps(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def _steps(x: Tensor) -> Tensor:
+    """(batch, channels, steps, mels) → (batch, steps, embedding)."""
+    return x.permute(0, 2, 1, 3).flatten(2)

@@ -108,7 +108,8 @@ def draw_training() -> Canvas:
     canvas.note(13, 26.2, "431 frames (5 s) × 128 mels,\nTimeFilterAug,\na label for each frame", size=8.5)
     canvas.note(13, 19, "Enrolment", weight="bold")
     canvas.spectrogram(2, 7, [(0.3, 0.46), (0.7, 0.86)], masked=True)
-    canvas.note(13, 3.7, "another window of class c,\nframes outside c set to zero", size=8.5)
+    text = "another window of class c, masked\nin every layer, pooled along mel"
+    canvas.note(13, 3.7, text, size=8.5)
     canvas.arrow((24.4, 38.2), (27.7, 38.2))
     canvas.arrow((24.4, 12.2), (27.7, 12.2))
     draw_training_encoder(canvas)
@@ -153,7 +154,8 @@ def draw_sed_branch() -> Canvas:
     canvas = Canvas(67)
     draw_support(canvas, 60.5)
     canvas.arrow((13, 59.2), (13, 49.2), dashed=True)
-    canvas.note(14, 53.6, "random crops of gaps and shots in turn", size=8.5, ha="left")
+    text = "random crops of gaps and shots in turn, no shot cut by a window's end"
+    canvas.note(14, 53.6, text, size=8.5, ha="left")
     for y, title, pieces, text in (
         (43.2, "Reconstructed windows", support_window(), "128 windows of 431 frames"),
         (31, "Training windows", training_window(), "24 per class, a quarter per step"),
@@ -166,18 +168,20 @@ def draw_sed_branch() -> Canvas:
         canvas.arrow((38.2, y + 1.2), (40.2, y + 1.2))
         canvas.arrow((50, y + 1.2), (53.7, y + 1.2), colour=SED_EDGE)
         canvas.arrow((75.3, y + 1.2), (78.7, y + 1.2), colour=SED_EDGE)
-    draw_adapting_encoder(canvas, 15, 33)
+    draw_adapting_encoder(canvas, 15, 33, "\n\nstatistics of\n32 windows;\nrunning ones\nmove along")
 
     canvas.box(54, 15, 21, 33, "", fill=SED)
     canvas.note(64.5, 46, "SED head", weight="bold")
     canvas.note(64.5, 44, "adapting, rate 1e-3", size=8.5)
-    canvas.box(55.4, 34.4, 18.2, 7.8, "POS row", "starts: normalised mean\nembedding of the shots")
+    canvas.box(55.4, 34.4, 18.2, 7.8, "POS row", "starts: mean unit-length\nembedding of the shots")
     canvas.box(55.4, 25.5, 18.2, 7.8, "class rows 1 to C", "start as trained")
-    canvas.box(55.4, 16.6, 18.2, 7.8, "background vector", "starts: normalised mean\nembedding of the gaps")
-    canvas.box(79, 40, 19, 8.8, "0.1 × support loss", "POS against background", fill=LOSS)
-    text = "class frames, with POS\nas one more class"
-    canvas.box(79, 27.8, 19, 8.8, "0.1 × training loss", text, fill=LOSS)
-    canvas.box(79, 15.6, 19, 8.8, "0.1 × pseudo loss", "query frames, from\nstep 85 of 100 on", fill=LOSS)
+    canvas.box(55.4, 16.6, 18.2, 7.8, "background vector", "starts: mean unit-length\nembedding of the gaps")
+    text = "POS against background,\nsummed over 128 windows"
+    canvas.box(79, 40, 19, 8.8, "0.1 × support loss", text, fill=LOSS)
+    text = "mean over class frames;\nPOS of every eighth recon-\nstructed window is class 0"
+    canvas.box(79, 27, 19, 10.4, "0.1 × class loss", text, fill=LOSS)
+    text = "summed over windows,\nfrom step 85 of 100 on"
+    canvas.box(79, 15.6, 19, 8.8, "0.1 × pseudo loss", text, fill=LOSS)
     draw_pseudo_labels(canvas)
     return canvas
 
@@ -186,7 +190,7 @@ def draw_pseudo_labels(canvas: Canvas) -> None:
     """The lower row of the SED figure: how P(POS) becomes labels for the query."""
     text = "the smallest, over reconstructed windows,\nof the mean P(POS) on POS frames"
     canvas.box(2, 1.2, 40, 8, "Confidence level θ", text, fill=SED)
-    text = "POS where P(POS) > θ,\nbackground where P(POS) < θ − 0.2, else ignored"
+    text = "POS where P(POS) > θ, background where\nP(POS) < θ − 0.2, else ignored; anew in each step"
     canvas.box(54, 1.2, 44, 8, "Pseudo-labels", text, fill=SED)
     canvas.arrow((58, 14.7), (58, 12.2), (22, 12.2), (22, 9.5), colour=SED_EDGE)
     canvas.note(32, 13.4, "P(POS) of reconstructed windows", size=8.5)
@@ -203,13 +207,13 @@ def draw_te_vad_branch() -> Canvas:
     draw_support(canvas, 70.5)
     heading = {"weight": "bold", "size": 10.5, "ha": "left"}
     canvas.note(2, 63.6, "Fine-tuning: 100 steps, each with two independent sets of windows", **heading)
-    draw_te_vad_lanes(canvas, 54, 40.5, "mean over POS\nframes of set 1")
+    draw_te_vad_lanes(canvas, 54, 40.5, "POS mask, then\nmean over frames")
     canvas.note(13, 57.6, "Set 2: to be labelled", weight="bold")
     canvas.strip(2, 54 - 1.2, support_window())
     canvas.note(13, 44.1, "Set 1: tells the target", weight="bold")
     canvas.strip(2, 40.5 - 1.2, support_window(shifted=True))
     canvas.note(13, 37.6, "both reconstructed", size=8.5)
-    draw_adapting_encoder(canvas, 36, 23)
+    draw_adapting_encoder(canvas, 36, 23, "")
     for y in (54, 40.5):
         canvas.arrow((38.2, y), (40.2, y))
     text = "Transformer and\nlinear: adapting,\nrate 1e-4"
@@ -218,12 +222,12 @@ def draw_te_vad_branch() -> Canvas:
 
     canvas.axes.plot([2, 98], [33, 33], color=GREY, lw=0.8, ls=(0, (4, 4)))
     canvas.note(2, 29.8, "Query: nothing learns any more", **heading)
-    draw_te_vad_lanes(canvas, 20.5, 7, "mean over frames\nof the shots")
+    draw_te_vad_lanes(canvas, 20.5, 7, "mean over all\nwindows of set 1")
     canvas.note(13, 24.1, "Query window", weight="bold")
     canvas.strip(2, 20.5 - 1.2, [(22, QUERY, "no labels")])
-    canvas.note(13, 10.6, "Support", weight="bold")
-    canvas.strip(2, 7 - 1.2, [(w, SHOT, str(n)) for n, w in enumerate((4, 5.6, 3.4, 5, 4), start=1)])
-    canvas.note(13, 4.1, "the five shots", size=8.5)
+    canvas.note(13, 10.6, "Set 1", weight="bold")
+    canvas.strip(2, 7 - 1.2, support_window(shifted=True))
+    canvas.note(13, 4.1, "128 reconstructed windows", size=8.5)
     canvas.box(29, 2.5, 21, 23, "Encoder", "as fine-tuned", fill=SHARED)
     canvas.box(69, 15, 14.5, 11, "TE-VAD head", "as fine-tuned", fill=TE_VAD)
     canvas.box(86.5, 15.5, 11.5, 10, "P(POS)", "for each frame\nof the query")
@@ -243,10 +247,10 @@ def draw_te_vad_lanes(canvas: Canvas, window_y: float, target_y: float, target: 
     canvas.arrow((83.8, window_y), (86.2, window_y), colour=TE_VAD_EDGE)
 
 
-def draw_adapting_encoder(canvas: Canvas, y: float, height: float) -> None:
-    """The encoder during fine-tuning: its first half frozen, its second half learning."""
+def draw_adapting_encoder(canvas: Canvas, y: float, height: float, more: str) -> None:
+    """The encoder during fine-tuning: its first half frozen, its second half learning (and `more` of it)."""
     canvas.box(29, y, 9, height, "Encoder", "blocks 1, 2:\nfrozen", fill=FROZEN)
-    canvas.box(40.5, y, 9.2, height, "Encoder", "blocks 3, 4:\nadapting,\nrate 1e-4", fill=SHARED)
+    canvas.box(40.5, y, 9.2, height, "Encoder", f"blocks 3, 4:\nadapting,\nrate 1e-4{more}", fill=SHARED)
 
 
 def draw_support(canvas: Canvas, y: float) -> None:
@@ -265,7 +269,7 @@ def draw_support(canvas: Canvas, y: float) -> None:
 
 def support_window(shifted: bool = False) -> list[tuple[float, str, str]]:
     """A reconstructed window: crops of gaps and shots in turn, in one of two orders."""
-    widths = [4.4, 3.4, 5.2, 2.6, 3.6, 2.8] if shifted else [3, 4, 4.6, 3, 4.4, 3]
+    widths = [4.4, 3.4, 5.2, 2.6, 6.4] if shifted else [3, 4, 4.6, 3, 4, 2, 1.4]
     return [(w, SHOT, "1") if i % 2 else (w, GAP, "0") for i, w in enumerate(widths)]
 
 

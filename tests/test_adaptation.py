@@ -1,4 +1,4 @@
-"""Fine-tuning on one recording: easy events are found, and the same seed says the same."""
+"""Fine-tuning on one recording: easy events are detected, and the same seed gives the same."""
 
 from functools import cache
 
@@ -9,23 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, recorded, small_config
 
-from fiveshot import adaptation
 from fiveshot.adaptation import (
     confidence_level,
-    fit_sed,
-    fit_te_vad,
+    draw_support,
     make_task,
-    pseudo_labels,
-    pseudo_windows,
     query_background,
-    sed_loss,
+    query_windows,
     with_mined_gaps,
 )
-from fiveshot.branches import SedBranch, TeVadBranch, support_means
 from fiveshot.checkpoint import build_network
-from fiveshot.losses import frame_cross_entropy
+from fiveshot.pseudo_labels import pseudo_labels
+from fiveshot.sed import SedBranch, fit_sed, initial_vectors
 from fiveshot.strips import pass_frozen
 from fiveshot.support import Support, find_support
+from fiveshot.te_vad import TeVadBranch, enrolling_windows, fit_te_vad
 
 N_FRAMES = 420
 EDGE = 6  # frames beside an event's border whose step holds both sides, or sees them
@@ -51,9 +48,10 @@ def task_of(config, made, values=None, shots=SHOTS, seed=7, long_shots=False):
 
 def training_windows(config, made, count=4):
     """Windows of two training classes, bright in either band."""
-    values = [bright(64, [(20, 40)], seed, (LOW, HIGH)[seed % 2]) for seed in range(2 * count)]
-    features = np.array(values, np.float32).reshape(-1, 1, 64, MELS)
-    labels = np.zeros((2 * count, 64), dtype=np.int64)
+    frames = config.windows.frames
+    values = [bright(frames, [(20, 40)], seed, (LOW, HIGH)[seed % 2]) for seed in range(2 * count)]
+    features = np.array(values, np.float32).reshape(-1, 1, frames, MELS)
+    labels = np.zeros((2 * count, frames), dtype=np.int64)
     labels[:, 20:40] = 1 + np.arange(2 * count)[:, None] % 2
     return pass_frozen(made, features, labels, cpu(config), half=True)
 
@@ -136,7 +134,11 @@ def test_frozen_blocks_stay_and_adapting_blocks_and_heads_move(monkeypatch, bran
     ((made, before),) = kept
     moved = {key for key, value in made.state_dict().items() if not torch.equal(value, before[key])}
     still = ("encoder.block0", "encoder.block1")
-    assert not {key for key in moved if key.startswith(still) or "running" in key}
+    adapting = branch == "sed"  # the statistics of the SED branch move to the recording
+    assert not {key for key in moved if key.startswith(still)}
+    assert {key for key in moved if "running" in key} == {
+        f"encoder.block{n}.norm.running_{what}" for n in (2, 3) for what in ("mean", "var") if adapting
+    }
     must = {name for name, p in made.named_parameters() if p.requires_grad}
     # The keys' bias of an attention changes nothing, so that its gradient is rounding.
     assert must <= moved | {key for key in must if "in_proj_bias" in key}
@@ -153,40 +155,21 @@ def test_without_training_windows_the_sed_branch_is_fitted_to_the_support_alone(
 
 def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
     config, made = small_config(), network()
-    windows = adaptation._windows(task_of(config, made), config, "sed")
+    windows = draw_support(task_of(config, made), config, "sed")
     low = pass_frozen(made, *windows, cpu(config))
-    branch = SedBranch(made, *support_means(made, low))
+    branch = SedBranch(made, *initial_vectors(made, low, True))
     with torch.no_grad():
-        p = branch.judge(branch.encoder(torch.from_numpy(windows[0]))).repeat_interleave(4, 1).numpy()
+        p = branch.predict(branch.encoder(torch.from_numpy(windows[0]))).repeat_interleave(4, 1).numpy()
     means = [row[labels == 1].mean() for row, labels in zip(p, windows[1], strict=True)]
     assert max(means) > min(means)
-    assert abs(confidence_level(branch, branch.judge, low) - min(means)) < EXACT
-
-
-def test_each_part_of_the_sed_loss_counts_its_own_frames():
-    made = network()
-    branch = SedBranch(made, *torch.randn(2, made.embedding))
-    features = np.random.default_rng(0).normal(size=(2, 1, 64, MELS)).astype(np.float32)
-    classes = torch.tensor([0, 1, 2, -1]).repeat(2, 16)
-    support = classes.clamp(max=1)
-    with torch.no_grad():
-        embedding = branch.encoder(torch.from_numpy(features))
-        among_all, two_way = branch.all_classes(embedding), branch.two_way(embedding)
-        for kind, labels, logits, wanted in (
-            ("support", support, two_way, support),
-            ("classes", classes, among_all, torch.where(classes > 0, classes, -1)),
-            ("negatives", classes, two_way, torch.where(classes >= 0, 0, -1)),
-        ):
-            low = pass_frozen(made, features, labels.numpy(), cpu(CONFIG))
-            found = sed_loss(branch, low.whole, kind)
-            assert abs(found - frame_cross_entropy(logits, wanted, 4)) < EXACT
+    assert abs(confidence_level(branch, branch.predict, low) - min(means)) < EXACT
 
 
 def test_training_windows_as_negatives_pull_their_own_sounds_down():
     # One training class sounds like the shots: as background it must cost them their probability.
     without, against = (
         inside_and_outside(fitted("sed", f"finetune.sed.negative_weight={weight}").probability)[0].mean()
-        for weight in (0, 1)
+        for weight in (0, 12)  # the support is a sum over its 12 windows
     )
     assert against < 0.5 * without
 
@@ -195,22 +178,26 @@ def levels(*pieces):
     return np.concatenate([np.full(n, p) for n, p in pieces])
 
 
+def labels_of(p, level, long_shots, config):
+    return pseudo_labels(p[None], level, long_shots, config)[0]
+
+
 def test_pseudo_labels_are_sure_above_the_level_and_well_below_it():
     p = levels((20, 0.9), (20, 0.7), (20, 0.5), (20, 0.1))
-    assert pseudo_labels(p, 0.8, False, small_config()).tolist() == [1] * 20 + [-1] * 20 + [0] * 40
+    assert labels_of(p, 0.8, False, small_config()).tolist() == [1] * 20 + [-1] * 20 + [0] * 40
 
 
 def test_pseudo_labels_lose_single_frames():
     p = levels((20, 0.1), (2, 0.9), (20, 0.1), (20, 0.9), (2, 0.1), (20, 0.9))
-    labels = pseudo_labels(p, 0.8, False, small_config())
+    labels = labels_of(p, 0.8, False, small_config())
     assert (labels[3:40] == 0).all() and (labels[44:80] == 1).all()
 
 
 def test_long_shots_smooth_the_probability_before_it_is_judged():
     p = levels((200, 0.9), (20, 0.1), (200, 0.9))
     config = small_config()
-    assert (pseudo_labels(p, 0.6, False, config) == 0).any()
-    assert (pseudo_labels(p, 0.6, True, config)[10:-10] == 1).all()
+    assert (labels_of(p, 0.6, False, config) == 0).any()
+    assert (labels_of(p, 0.6, True, config)[10:-10] == 1).all()
 
 
 @given(
@@ -220,39 +207,8 @@ def test_long_shots_smooth_the_probability_before_it_is_judged():
 )
 def test_pseudo_labels_are_defined_for_every_probability(pieces, level, long_shots):
     p = levels(*pieces)
-    labels = pseudo_labels(p, level, long_shots, CONFIG)
+    labels = labels_of(p, level, long_shots, CONFIG)
     assert labels.shape == p.shape and set(labels.tolist()) <= {-1, 0, 1}
-
-
-def query_windows(p, level, *changes, n_frames=N_FRAMES):
-    """Pseudo-labelled windows of a recording that a branch judged with this P and level."""
-    config, made = small_config(*changes), network()
-    task = task_of(config, made, bright(n_frames, [s for s in SHOTS + QUERY_EVENTS if s[1] <= n_frames], 5))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(adaptation, "judge_sed", lambda *_: adaptation.Judged(p, level))
-        return pseudo_windows(None, made, None, task, config, cpu(config))
-
-
-def test_pseudo_windows_carry_no_label_before_the_query():
-    found = query_windows(np.ones(N_FRAMES), 0.5)
-    assert (found.labels == 1).any(1).all()
-    assert ((found.labels == -1).any(1)).any()  # the windows over the last shot
-    assert int((found.labels[:, 0] == -1).sum()) < len(found)
-
-
-def test_pseudo_windows_are_at_most_the_configured_number_of_each_kind():
-    p = levels((300, 0.9), (120, 0.1))
-    assert len(query_windows(p, 0.8, "finetune.sed.pseudo_windows=2")) <= 4
-    assert len(query_windows(p, 0.8, "finetune.sed.pseudo_windows=100")) > 8
-
-
-def test_where_nothing_is_sure_there_are_no_pseudo_windows():
-    assert query_windows(np.full(N_FRAMES, 0.7), 0.8) is None
-
-
-def test_a_recording_that_ends_with_its_fifth_shot_has_no_pseudo_windows():
-    n_frames = SHOTS[-1][1]
-    assert query_windows(np.ones(n_frames), 0.5, n_frames=n_frames) is None
 
 
 def adjoining(first=0, length=16):
@@ -301,7 +257,7 @@ def test_mining_leaves_the_shots_alone():
     shots = np.array(adjoining())
     support = Support(shots, np.zeros((0, 2), int), 80)
     config, made = small_config(), network()
-    found = with_mined_gaps(recorded(np.zeros((N_FRAMES, MELS))), support, made, config, cpu(config))
+    found = with_mined_gaps(recorded(np.zeros((N_FRAMES, MELS))), support, made, cpu(config))
     assert np.array_equal(found.shots, shots) and found.query_start == 80
 
 
@@ -340,10 +296,31 @@ def test_fewer_windows_than_a_step_takes_are_no_obstacle(of_query, of_support, i
     assert np.isfinite(found.probability).all()
 
 
-def test_training_windows_as_negatives_are_background_wherever_they_are_labelled():
+def test_the_query_begins_where_the_fifth_shot_ends_and_reaches_the_end():
     config, made = small_config(), network()
-    branch = SedBranch(made, torch.ones(made.embedding), torch.zeros(made.embedding))
-    strip = training_windows(config, made).whole
-    logits = strip.spread(branch.two_way(strip.embedded(branch.encoder)))
-    wanted = frame_cross_entropy(logits, torch.zeros_like(strip.labels), made.frames_per_step)
-    assert sed_loss(branch, strip, "negatives").item() == pytest.approx(wanted.item(), abs=EXACT)
+    task = task_of(config, made)
+    windows = query_windows(task, made, config, cpu(config))
+    assert windows.starts[0] == task.support.query_start
+    assert windows.starts[-1] + config.windows.frames == N_FRAMES
+    assert set(np.diff(windows.starts)[:-1]) == {config.windows.hop_frames}
+    ended = task_of(config, made, bright(SHOTS[-1][1], SHOTS, 5))
+    assert query_windows(ended, made, config, cpu(config)) is None
+
+
+def test_the_enrolling_mask_lies_behind_the_encoder_or_before_it():
+    # Behind it, a POS frame's embedding is that of the window as it is; before it, of the shots in silence.
+    behind, before = (
+        small_config(f"finetune.te_vad.enrolment_mask={where}") for where in ("embeddings", "features")
+    )
+    made = network()
+    task = task_of(behind, made)
+    features, labels = draw_support(task, behind, "set 1")
+    masked = (features * (labels == 1)[:, None, :, None]).astype(np.float32)
+    branch = TeVadBranch(made, 64).eval()
+    for config, values in ((behind, features), (before, masked)):
+        with torch.no_grad():
+            target = branch.target(enrolling_windows(made, task, config, cpu(config)).whole)
+            frames = made.encoder(torch.from_numpy(values)).repeat_interleave(4, dim=1)
+        for row, own, label in zip(target, frames, labels, strict=True):
+            assert (row - own[torch.from_numpy(label == 1)].mean(0)).abs().max() < EXACT
+    assert np.abs(features - masked).max() > 0.1

@@ -1,16 +1,19 @@
 """The branches before they are fitted: what they start from and what of them may move."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 from torch.nn import functional
 
-from fiveshot.branches import SedBranch, TeVadBranch, lowest_mean, support_means
+from fiveshot.adaptation import lowest_mean
 from fiveshot.checkpoint import build_network
 from fiveshot.model import to_frames
+from fiveshot.sed import SedBranch, initial_vectors
 from fiveshot.strips import BATCH, pass_frozen
+from fiveshot.te_vad import TeVadBranch
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()
@@ -32,23 +35,26 @@ def low_windows(made, **changes):
     return pass_frozen(made, *windows(**changes), cpu(CONFIG))
 
 
-def test_support_means_are_means_over_frames():
+@pytest.mark.parametrize("unit_frames", [True, False])
+def test_initial_vectors_are_means_over_frames(unit_frames):
     made = network()
     features, labels = windows(BATCH + 4)
-    shot, gap = support_means(made, pass_frozen(made, features, labels, cpu(CONFIG)))
+    shot, gap = initial_vectors(made, pass_frozen(made, features, labels, cpu(CONFIG)), unit_frames)
     with torch.no_grad():
         frames = to_frames(made.encoder(torch.from_numpy(features)), 4, 64)
-    for found, value in ((shot, 1), (gap, 0)):
-        assert (found - frames[torch.from_numpy(labels) == value].mean(0)).abs().max() < EXACT
+    frames = functional.normalize(frames, dim=-1) if unit_frames else frames
+    for vector, value in ((shot, 1), (gap, 0)):
+        assert (vector - frames[torch.from_numpy(labels) == value].mean(0)).abs().max() < EXACT
 
 
 def test_without_background_its_mean_is_zero_and_the_branch_finite():
     made = network()
     features, labels = windows()
-    shot, gap = support_means(made, pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG)))
+    low = pass_frozen(made, features, np.ones_like(labels), cpu(CONFIG))
+    shot, gap = initial_vectors(made, low, unit_frames=True)
     assert not gap.any() and shot.any()
     branch = SedBranch(made, shot, gap)
-    assert torch.isfinite(branch.judge(torch.randn(1, 16, made.embedding))).all()
+    assert torch.isfinite(branch.predict(torch.randn(1, 16, made.embedding))).all()
 
 
 def test_the_background_row_becomes_the_normalised_mean_of_the_shots():
@@ -57,17 +63,16 @@ def test_the_background_row_becomes_the_normalised_mean_of_the_shots():
     branch = SedBranch(made, shot, gap)
     assert (branch.weight[0] - functional.normalize(shot, dim=0)).abs().max() < EXACT
     assert (branch.background - functional.normalize(gap, dim=0)).abs().max() < EXACT
-    assert torch.allclose(branch.bias[0], torch.tensor(0.1))
     assert torch.allclose(branch.background_bias, torch.tensor(0.1))
     assert torch.equal(branch.weight[1:], made.sed.weight[1:])
-    assert torch.equal(branch.bias[1:], made.sed.bias[1:])
+    assert torch.equal(branch.bias, made.sed.bias)  # POS keeps the trained bias of the background row
 
 
 def test_positive_is_what_is_more_like_the_shots_than_like_the_gaps():
     made = network()
     shot, gap = torch.randn(2, made.embedding)
-    p = SedBranch(made, shot, gap).judge(torch.stack([shot, gap, (shot + gap) * 0])[None])[0]
-    assert p[0] > 0.5 > p[1] and abs(p[2] - 0.5) < EXACT
+    p = SedBranch(made, shot, gap).predict(torch.stack([shot, gap, (shot + gap) * 0])[None])[0]
+    assert p[0] > 0.5 > p[1] and abs(p[2] - torch.sigmoid(made.sed.bias[0] - 0.1)) < EXACT
 
 
 def test_the_pos_logit_is_the_same_among_two_and_among_all_classes():

@@ -227,17 +227,36 @@ def test_audio_outside_any_subset_is_a_problem(folder):
     the_problem(folder, "Training_Set/x.wav", "lies in no subset folder")
 
 
-@pytest.mark.parametrize("stem, inside", [("CROW/x", "x"), ("OWL/deep/x", "x"), ("CROW/y", "x")])
-def test_test_recordings_of_one_name_are_a_problem_of_both(folder, stem, inside):
+@pytest.mark.parametrize("stem", ["CROW/x", "OWL/deep/x"])
+def test_test_recordings_of_one_name_are_all_kept_and_noted_once(folder, stem):
     folder.recording("Validation_Set/OWL/x", q_csv("x"))
-    folder.recording(f"Validation_Set/{stem}", q_csv(inside))
+    folder.recording(f"Validation_Set/{stem}", q_csv("x"))
     corpus = folder.read()
-    assert {problem.path for problem in corpus.problems} == {
-        folder.root / "Validation_Set/OWL/x.wav",
-        folder.root / f"Validation_Set/{stem}.wav",
-    }
-    assert all("another test recording is named x too" in problem.message for problem in corpus.problems)
-    assert [item.name for item in corpus.test] == ["three"]
+    assert corpus.problems == () and len({item.key for item in corpus.test}) == len(corpus.test) == 3
+    (note,) = corpus.notes
+    assert "1 name is that of several test recordings" in note and stem in note and "OWL/x" in note
+
+
+def test_training_recordings_of_one_name_are_nothing_to_note(folder):
+    folder.recording("Training_Set/BIRDS/two", f"{HEAD},a\ntwo.wav,1,2,POS\n")
+    assert folder.read().notes == ()
+
+
+def test_a_recording_is_named_after_its_file_and_what_the_csv_says_is_reported_once(folder):
+    for stem, named in (("a1", "hyena"), ("b1", "hyena"), ("c 1 #2", "one")):
+        folder.recording(f"Validation_Set/HT/{stem}", q_csv(named))
+    folder.recording("Training_Set/FROG/x", f"{HEAD},CALL\nx.wav,1,2,POS\ny.wav,3,4,POS\n")
+    corpus = folder.read()
+    assert [item.audio_name for item in corpus.test] == ["a1.wav", "b1.wav", "c 1 #2.wav", "three.wav"]
+    assert corpus.train[2].audio_name == "x.wav" and corpus.problems == ()
+    (note,) = corpus.notes
+    assert "4 csv files name other audio" in note and "FROG/x.csv: y.wav" in note
+    assert corpus_table(corpus).splitlines()[-2:] == ["0 problems", note]
+
+
+def test_a_corpus_whose_csv_files_name_their_audio_has_no_notes(folder):
+    folder.recording("Training_Set/FROG/x", f"{HEAD},CALL\nFROG/x.FLAC,1,2,POS\nx.csv,3,4,POS\n")
+    assert folder.read().notes == ()
 
 
 def test_a_name_that_is_no_utf8_is_a_problem_that_can_be_printed(folder):

@@ -70,7 +70,7 @@ def gradients(folder, device, variant):
     """Both losses of one batch, and the gradient of every parameter."""
     config, _, data, backend = prepared(folder, device, variant)
     network = new_state(data, config, backend).network.train()
-    pairs = [(number, window.classes[0]) for number, window in enumerate(data.train.windows[:6])]
+    pairs = [(number, window.targets[0]) for number, window in enumerate(data.train.windows[:6])]
     loader = window_loader(data, data.train, pairs, [0], config, backend, augment=True)
     batch = {key: value.to(backend.device) for key, value in next(iter(loader)).items()}
     both = losses(network, batch)

@@ -33,7 +33,7 @@ finetune:
     steps: 3
     windows_per_step: 4
     training_windows_per_class: 2
-    training_frames: 32
+    training_frames: 128
     pseudo_from_step: 2
     pseudo_windows: 4
   te_vad: {steps: 2, windows_per_step: 2}
@@ -103,7 +103,8 @@ def test_the_predictions_have_exactly_the_official_columns(place):
     with (place / "run" / "predictions.csv").open(newline="") as handle:
         assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime"]
     with (place / "run" / "predictions_confidence.csv").open(newline="") as handle:
-        assert next(csv.reader(handle)) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+        own = ["Audiofilename", "Starttime", "Endtime", "Confidence", "Recording"]
+        assert next(csv.reader(handle)) == own
 
 
 def test_scoring_the_predictions_as_files_gives_the_runs_own_report(place):
@@ -130,6 +131,21 @@ def test_other_post_processing_keeps_the_probabilities(place):
     assert path.stat().st_mtime_ns == before
     with (place / "run" / "predictions.csv").open(newline="") as handle:
         assert len(list(csv.reader(handle))) > 1, "P(POS) above 0 everywhere is at least one event"
+
+
+def test_another_number_of_shots_holds_in_fine_tuning_and_metric(place, tmp_path):
+    run, out, two = tmp_path / "run", tmp_path / "out.json", ("--set", "shots=2")
+    shutil.copytree(place / "run", run)
+    arguments = [*options(place)[:4], "--run", run]
+    run_sh("finetune", *arguments, *two)
+    assert "settings.shots was 2, is 5" in run_sh("metric", *arguments, code=1)
+    assert "shots=2: not the official measure" in run_sh("metric", *arguments, *two)
+    files = "--predictions", run / "predictions.csv", "--references", place / "corpus" / "Validation_Set"
+    run_sh("metric", *files, "--report", out, *two)
+    again, report = json.loads(out.read_text()), json.loads((run / "report.json").read_text())
+    assert again["overall_scores"] == report["overall_scores"] and again["shots"] == report["shots"] == 2
+    ten = run_sh("finetune", *arguments, "--set", "shots=10", code=1)
+    assert "8 POS events found where 10 are needed" in ten
 
 
 def results(run):

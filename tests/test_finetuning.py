@@ -1,5 +1,6 @@
 """The fine-tuning stage: what is kept, what is made again, and that one bad recording stops no other."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -150,6 +151,34 @@ def test_every_recording_gets_both_branches_and_events_of_its_own(stage):
     assert all(d.onset_s >= ends[d.audio_name] for d in detections)
 
 
+def of_one_name(stage, folder, sounds):
+    """The first recording, and a copy of it in another subset with the same features."""
+    found = []
+    for subset, sound in zip(("OWL", "OWL24"), sounds, strict=True):
+        audio = folder / f"{subset}.wav"
+        audio.write_bytes(sound)
+        one = replace(stage.corpus.test[0], subset=subset, key=f"{subset}/x", audio=audio)
+        write_recording(stage.run, small_config(), one, bright(420, SHOTS + QUERY_EVENTS, 10), subset)
+        found.append(one)
+    return replace(stage.corpus, test=tuple(found))
+
+
+def test_a_recording_in_two_subsets_is_fine_tuned_once_and_has_its_events_in_both(stage, tmp_path):
+    corpus = of_one_name(stage, tmp_path, (b"sound", b"sound"))
+    detections, problems = stage(corpus=corpus)
+    assert not problems and sorted(stage.fits) == ["sed", "te_vad"]
+    times = {key: [d.onset_s for d in detections if d.key == key] for key in ("OWL/x", "OWL24/x")}
+    assert times["OWL/x"] == times["OWL24/x"]
+    assert stage(corpus=corpus) == (detections, problems) and stage.fits == []
+
+
+def test_recordings_of_one_name_with_other_audio_are_fine_tuned_each_by_itself(stage, tmp_path):
+    _, problems = stage(corpus=of_one_name(stage, tmp_path, (b"sound", b"another")))
+    assert not problems and sorted(stage.fits) == ["sed", "sed", "te_vad", "te_vad"]
+    found = [read_probabilities(stage.run.probabilities / subset / "x.h5") for subset in ("OWL", "OWL24")]
+    assert not np.array_equal(found[0].branches["sed"], found[1].branches["sed"])
+
+
 def test_what_is_done_is_kept(stage):
     first = stage()
     before = stage.bytes()
@@ -157,11 +186,33 @@ def test_what_is_done_is_kept(stage):
     assert stage.fits == [] and stage.bytes() == before
 
 
+def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
+    first = stage()
+    right = stage.bytes()
+    old = read_probabilities(stage.path())
+    with h5py.File(stage.path()) as file:
+        sources = {name: json.loads(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches}
+    write_probabilities(stage.path(), replace(old, audio_name="wrong.wav"), sources)
+    assert stage() == first and stage.fits == []
+    assert stage.bytes() == right
+
+
 def test_another_threshold_needs_no_fitting(stage):
     stage()
     few, _ = stage("detect.threshold=fixed", "detect.minimum=1")
     many, _ = stage("detect.threshold=fixed", "detect.minimum=0")
     assert stage.fits == [] and len(few) < len(many)
+
+
+def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is_fitted(stage, monkeypatch):
+    passed, real = [], finetuning.training_windows
+    monkeypatch.setattr(finetuning, "training_windows", lambda *given: passed.append(1) or real(*given))
+    stage("detect.branches=te_vad")
+    assert passed == []
+    stage()
+    assert passed == [1]
+    stage("detect.minimum=0.9")
+    assert passed == [1]
 
 
 @pytest.mark.parametrize(("first", "second"), [("sed", "te_vad"), ("te_vad", "sed")])
@@ -197,7 +248,7 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "labels.widen_s=0.01",
         "windows.hop_frames=20",
         "detect.median_frames=3",
-        "detect.long_shot_s=0.1",
+        "detect.long_shot_frames=9",
         "detect.long_smooth_frames=9",
     ],
 )

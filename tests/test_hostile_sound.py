@@ -8,7 +8,7 @@ import soundfile
 import torch
 from small import Frames, cpu, small_config
 
-from fiveshot.adaptation import fit_sed, fit_te_vad, make_task
+from fiveshot.adaptation import make_task
 from fiveshot.annotations import EventTable
 from fiveshot.checkpoint import build_network
 from fiveshot.extraction import extract
@@ -23,9 +23,11 @@ from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.references import corpus_references
 from fiveshot.runs import Run
+from fiveshot.sed import fit_sed
 from fiveshot.stages import checked_corpus, training_data
 from fiveshot.strips import pass_frozen
 from fiveshot.support import check_shots, find_support
+from fiveshot.te_vad import fit_te_vad
 from fiveshot.training import train
 
 RATE = 22050

@@ -74,7 +74,7 @@ def test_a_real_system_on_dcase_2023_scores_as_in_the_official_program():
     official = json.loads((GOLDEN / "dcase2023_official_report.json").read_text())
     assert_contains(report, official)
     assert set(report["scores_per_audiofile"]) == set(official["scores_per_audiofile"])
-    low, high = report["interval_95"]["fmeasure (percentage)"]
+    low, high = report["interval_95_recordings"]["fmeasure (percentage)"]
     assert low < official["overall_scores"]["fmeasure (percentage)"] < high
 
 
@@ -201,7 +201,7 @@ def test_perfect_predictions_score_100(references):
     report = evaluate(references, {target.name: query_events(target) for target in references}, resamples=20)
     assert report["overall_scores"]["fmeasure (percentage)"] == 100
     assert report["overall_scores"]["FP"] == report["overall_scores"]["FN"] == 0
-    assert report["interval_95"]["fmeasure (percentage)"] == [100, 100]
+    assert report["interval_95_recordings"]["fmeasure (percentage)"] == [100, 100]
 
 
 @settings(max_examples=40, deadline=None)
@@ -271,11 +271,12 @@ def many_recordings():
 def test_the_interval_holds_the_score_and_repeats_with_its_seed():
     references, predictions = many_recordings()
     report = evaluate(references, predictions, seed=3)
-    low, high = report["interval_95"]["fmeasure (percentage)"]
+    low, high = report["interval_95_recordings"]["fmeasure (percentage)"]
     assert low < report["overall_scores"]["fmeasure (percentage)"] < high
-    assert (report["interval_95"]["resamples"], report["interval_95"]["seed"]) == (1000, 3)
+    interval = report["interval_95_recordings"]
+    assert (interval["draws"], interval["seed"]) == (1000, 3)
     assert report == evaluate(references, predictions, seed=3)
-    assert report["interval_95"] != evaluate(references, predictions, seed=4)["interval_95"]
+    assert interval != evaluate(references, predictions, seed=4)["interval_95_recordings"]
 
 
 def test_the_interval_is_that_of_a_binomial_draw():
@@ -283,7 +284,9 @@ def test_the_interval_is_that_of_a_binomial_draw():
     # TP = 16 + k and FN = 16 - k, where k is binomial with p = 1/2.
     references, predictions = many_recordings()
     one_subset = [shots_and((10.0, 11.0, "POS"), (20.0, 21.0, "POS"), name=r.name) for r in references]
-    low, high = evaluate(one_subset, predictions, resamples=20000)["interval_95"]["fmeasure (percentage)"]
+    low, high = evaluate(one_subset, predictions, resamples=20000)["interval_95_recordings"][
+        "fmeasure (percentage)"
+    ]
 
     def f_percent(k):
         tp, fn = 16 + k, 16 - k
@@ -309,14 +312,16 @@ def test_the_kind_of_audio_file_does_not_matter_and_the_report_says_wav():
 
 def test_the_table_has_a_row_per_subset_and_recording_in_aligned_columns():
     text = format_report(evaluate(*many_recordings()))
-    table, summary = text.splitlines()[:-1], text.splitlines()[-1]
+    table, summary = text.splitlines()[:-3], text.splitlines()[-3:]
     names = [line.split()[0] for line in table[1:]]
     per_subset = [[s, *(f"{s}{i}.wav" for i in range(8))] for s in "AB"]
     assert names == [*per_subset[0], *per_subset[1], "overall"]
     assert len({len(line) for line in table}) == 1
     assert table[2].split() == ["A0.wav", "100.00", "50.00", "66.67", "1", "0", "1"]
-    assert "95 % interval" in summary
-    assert "95 % interval" not in format_report(evaluate(*two_subsets(), resamples=0))
+    assert summary[0].startswith("F-measure") and "arithmetic mean over subsets" in summary[0]
+    assert summary[1].startswith("95 % interval over recordings")
+    assert summary[2].startswith("official interval (5 % of predictions dropped")
+    assert "interval" not in format_report(evaluate(*two_subsets(), resamples=0))
 
 
 # --- what cannot be scored ---
@@ -333,10 +338,39 @@ def test_fewer_than_five_target_events_are_an_error_that_counts_them():
         evaluate([reference("short.wav", "S", rows)], {})
 
 
-def test_two_references_of_one_name_are_an_error():
-    twins = [shots_and((10.0, 11.0, "POS"), name=n, subset=s) for n, s in (("a.wav", "S"), ("a.flac", "T"))]
-    with pytest.raises(FiveshotError, match=r"a\.flac: two references have this name \(in S and T\)"):
+def test_two_references_of_one_name_in_one_subset_are_an_error():
+    twins = [shots_and((10.0, 11.0, "POS"), name=name) for name in ("a.wav", "a.flac")]
+    with pytest.raises(FiveshotError, match=r"a\.flac: two references in S have this name"):
         evaluate(twins, {})
+
+
+def in_two_subsets():
+    """A name in two subsets, with one event in the first and two in the second."""
+    rows = [(10.0, 11.0, "POS"), (20.0, 21.0, "POS")]
+    return [shots_and(*rows[:1], subset="PB"), shots_and(*rows, subset="PB24")]
+
+
+def test_a_name_in_two_subsets_is_scored_in_both():
+    report = evaluate(in_two_subsets(), {"a.wav": np.array([[10.0, 11.0]])}, resamples=0)
+    per_file = report["scores_per_audiofile"]
+    assert list(per_file) == ["PB/a.wav", "PB24/a.wav"]
+    assert [row["TP"] for row in per_file.values()] == [1, 1]
+    assert [row["FN"] for row in per_file.values()] == [0, 1]
+    assert "PB24/a.wav" in format_report(report)
+
+
+@pytest.mark.parametrize("suffix", ["", ".wav", ".FLAC"])
+def test_keys_tell_recordings_of_one_name_apart(suffix):
+    predictions = {f"PB24/a{suffix}": np.array([[10.0, 11.0], [20.0, 21.0]])}
+    report = evaluate(in_two_subsets(), predictions, resamples=0)
+    assert [report["scores_per_subset"][subset]["TP"] for subset in ("PB", "PB24")] == [0, 2]
+
+
+def test_a_name_with_a_backslash_is_no_folder_where_a_recording_has_it():
+    target = shots_and((10.0, 11.0, "POS"))
+    target = Reference("a\\b.wav", "S", target.onset_s, target.offset_s, target.value, key="S/a\\b")
+    report = evaluate([target], {"a\\b.wav": np.array([[10.0, 11.0]])}, resamples=0)
+    assert report["scores_per_audiofile"]["a\\b.wav"]["TP"] == 1
 
 
 def test_predictions_for_an_unknown_recording_are_an_error_that_names_the_nearest():
@@ -367,7 +401,7 @@ def test_scores_are_bounded_and_f_lies_between_precision_and_recall(references, 
     for row in rows:
         low, high = sorted((row["precision"], row["recall"]))
         assert 0 < low <= row["f-measure"] + 1e-12 and row["f-measure"] <= high + 1e-12 <= 1 + 2e-12
-    interval = report["interval_95"]["fmeasure (percentage)"]
+    interval = report["interval_95_recordings"]["fmeasure (percentage)"]
     assert 0 <= interval[0] <= interval[1] <= 100
 
 

@@ -14,7 +14,9 @@ from fiveshot.postprocess import (
     detect,
     fill_gaps,
     fuse,
+    shots_are_long,
     threshold,
+    thresholded_spans,
     wanted_branches,
 )
 from fiveshot.windows import event_frames, runs
@@ -123,8 +125,87 @@ def test_gaps_are_filled_only_where_the_mean_shot_is_long():
     assert spans_of(detect(found, settings_of())) == [(start, start + 450)]
     unlikely = probabilities(steps(n_frames, *spans), level, shots(long))
     assert spans_of(detect(unlikely, settings_of())) == list(spans)
-    short = settings_of("long_shot_s=3")
-    assert spans_of(detect(found, short)) == list(spans)
+    for changes in ("long_shot_frames=200", "fill_gap_frames=50", "fill_gap_minimum=0.6"):
+        assert spans_of(detect(found, settings_of(changes))) == list(spans)
+    assert len(detect(found, settings_of("long_shot_frames=199", "fill_gap_frames=51"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "widen_s", "long"), [(174, 0, False), (175, 0, True), (170, 0.025, False), (171, 0.025, True)]
+)
+def test_shots_are_long_above_174_frames_the_widening_included(frames, widen_s, long):
+    found = probabilities(np.zeros(3000), shots_s=(shots(frames) + 0.5 / RATE), widen_s=widen_s)
+    lengths = np.diff(found.shot_frames)[:, 0]
+    # 25 ms are 2.15 frames: what begins and ends in the middle of a frame is 4 frames longer.
+    assert shots_are_long(found.shot_frames, PLAIN) == long == (lengths.mean() > 174)
+
+
+def test_at_the_published_sizes_a_gap_of_86_frames_is_filled_and_one_of_87_is_not():
+    start = 9 * 200 + 100
+    for gap, events in ((86, 1), (87, 2)):
+        values = steps(4000, (start, start + 200), (start + 200 + gap, start + 500))
+        values[start + 200 : start + 200 + gap] = 0.51
+        assert len(detect(probabilities(values, 0.9, shots(200)), settings_of())) == events
+
+
+@pytest.mark.parametrize(
+    ("length_ms", "widened", "corrected"), [(15, 1, 1), (30, 2, 6), (50, 3, 7), (70, 4, 8), (100, 6, 10)]
+)
+def test_the_published_length_rule_keeps_many_more_very_short_events(length_ms, widened, corrected):
+    """The fewest detected frames that are kept: 0.6 of the shot, and 0.6 of it and 50 ms."""
+    onset_s = 0.2 * np.arange(1, 6)
+    shots_s = np.stack([onset_s, onset_s + length_ms / 1000], axis=-1)
+    for rule, wanted in (("widened", widened), ("corrected", corrected)):
+        changed = settings_of(f"event_length={rule}", "median_frames=1")
+        kept = [
+            frames
+            for frames in range(1, 15)
+            if detect(probabilities(steps(400, (200, 200 + frames)), shots_s=shots_s, widen_s=0.025), changed)
+        ]
+        assert kept == list(range(wanted, 15))
+
+
+def published(query, limit, shot_frames, shortest_s):
+    """Spans in the query by the published rules, one frame after the other."""
+    active = [p > limit for p in query]
+    spans = [(a, b) for a, b in runs(np.array(active))]
+    if np.mean([end - first for first, end in shot_frames]) > 174:
+        for (_, first), (end, _) in pairwise(spans):
+            if end - first < 87 and np.mean(query[first:end]) > 0.5:
+                active[first:end] = [True] * (end - first)
+    padded = [active[0]] * 2 + active + [active[-1]] * 2
+    smooth = [sorted(padded[i : i + 5])[2] for i in range(len(active))]
+    return [(a, b) for a, b in runs(np.array(smooth)) if (b - a) / RATE >= 0.6 * shortest_s]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    pieces=st.lists(
+        st.tuples(st.integers(1, 120), st.sampled_from([0.2, 0.45, 0.55, 0.7, 0.95])), min_size=1
+    ),
+    shot=st.integers(1, 260),
+    level=st.sampled_from([0.5, 0.7, 0.9]),
+)
+def test_events_are_those_of_the_published_rules_from_the_first_frame_of_the_query_on(pieces, shot, level):
+    query = np.repeat([p for _, p in pieces], [n for n, _ in pieces])
+    shots_s = shots(shot) + 0.5 / RATE
+    start = int(np.floor((shots_s[-1, 1] + 0.025) * RATE))
+    values = np.concatenate([np.ones(start), query])  # what comes before the query is of no account
+    found = probabilities(values, level, shots_s, widen_s=0.025)
+    assert found.shot_frames[-1, 1] == start
+    limit = max(level - 0.05, 0.5)
+    wanted = published(query, limit, found.shot_frames, shot / RATE)
+    assert thresholded_spans(values[start:], limit, found, PLAIN).tolist() == [list(span) for span in wanted]
+
+
+def test_an_event_that_the_start_of_the_query_cuts_begins_at_it():
+    shots_s = shots() + 0.5 / RATE
+    found = probabilities(np.ones(400), shots_s=shots_s, widen_s=0.025)
+    (event,) = detect(found, settings_of())
+    assert shots_s[-1, 1] <= event.onset_s <= shots_s[-1, 1] + 0.025
+    later = probabilities(steps(400, (found.shot_frames[-1, 1] + 1, 400)), shots_s=shots_s, widen_s=0.025)
+    (event,) = detect(later, settings_of())
+    assert event.onset_s > shots_s[-1, 1] + 0.025
 
 
 def test_only_short_inner_likely_gaps_are_filled():

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fiveshot.errors import FiveshotError
 from fiveshot.predictions import (
     Detection,
-    audio_key,
     read_predictions,
     write_confident_predictions,
     write_predictions,
@@ -31,13 +30,26 @@ def test_the_official_form_has_three_columns_sorted_by_name_and_onset(tmp_path):
     assert path.read_bytes() == expected.encode()
 
 
-def test_the_confident_form_adds_one_column(tmp_path):
+def test_the_confident_form_adds_confidence_and_recording(tmp_path):
     path = tmp_path / "predictions.csv"
     write_confident_predictions(path, ROWS)
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == ["Audiofilename", "Starttime", "Endtime", "Confidence"]
+    assert list(rows[0]) == ["Audiofilename", "Starttime", "Endtime", "Confidence", "Recording"]
     assert [float(row["Confidence"]) for row in rows] == [0.75, 0.9, 0.5]
+
+
+def test_the_confident_form_tells_recordings_of_one_name_apart(tmp_path):
+    path = tmp_path / "predictions.csv"
+    rows = [Detection("a.wav", onset_s, 9.0, 0.5, key) for onset_s, key in ((1, "PB24/a"), (2, "PB/a"))]
+    write_confident_predictions(path, [*rows, Detection("a.wav", 3, 9, 0.5)])
+    assert {name: len(times) for name, times in read_predictions(path).items()} == {
+        "a.wav": 1,
+        "PB/a": 1,
+        "PB24/a": 1,
+    }
+    path.write_text(path.read_text().replace("Recording", "Site"))
+    assert list(read_predictions(path)) == ["a.wav"]  # of another program's column nothing is known
 
 
 @pytest.mark.parametrize("write", [write_predictions, write_confident_predictions])
@@ -140,19 +152,6 @@ def test_a_missing_file_a_folder_and_a_binary_file_are_errors(tmp_path):
     path.write_bytes(b"RIFF\xff\xfe\x00\x81")
     with pytest.raises(FiveshotError, match=r"sound\.wav: not a readable csv file"):
         read_predictions(path)
-
-
-@pytest.mark.parametrize(
-    "name", ["bird.wav", "bird.WAV", "bird.Flac", "bird", "sub/bird.wav", r"d:\sub\bird.wav"]
-)
-def test_names_of_one_recording_share_a_key(name):
-    assert audio_key(name) == "bird"
-
-
-def test_other_dots_and_letter_case_belong_to_the_name():
-    assert audio_key("site.3.wav") == "site.3"
-    assert audio_key("site.mp3") == "site.mp3"
-    assert audio_key("Bird.wav") != audio_key("bird.wav")
 
 
 def test_a_row_that_has_lost_a_cell_in_the_middle_is_refused(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from small import SHOTS, events, make_recording
 
 from fiveshot.errors import FiveshotError
-from fiveshot.references import corpus_references, read_references
+from fiveshot.metric import evaluate
+from fiveshot.references import corpus_references, names_note, order_note, read_references
 
 HEAD = "Audiofilename,Starttime,Endtime,Q\n"
 
@@ -65,12 +66,29 @@ def test_a_csv_with_a_mistake_is_named_with_its_line(folder):
         read_references(folder)
 
 
+def test_a_reference_is_named_after_its_csv_and_other_names_are_noted(folder):
+    write(folder, "HT/a1.csv", "".join(f"hyena.csv,{i},{i + 0.5},POS\n" for i in range(7)))
+    references = read_references(folder)
+    named = {reference.key: reference for reference in references}
+    assert named["HT/a1"].name == "a1.wav" and "1 csv file names" in names_note(references)
+    report = evaluate([named["HT/a1"]], {"a1.wav": np.array([[5.0, 5.5]])}, resamples=0)
+    assert report["scores_per_audiofile"]["a1.wav"]["TP"] == 1
+    assert names_note([named["OWL/one"]]) == ""
+
+
+def test_references_whose_rows_are_not_sorted_are_noted(folder):
+    note = order_note(read_references(folder))
+    assert "OWL/one.csv" in note and "two.csv" not in note and "official program" in note
+    write(folder, "OWL/one.csv", "one.wav,1,2.5,POS\none.wav,3,4,UNK\n")
+    assert order_note(read_references(folder)) == ""
+
+
 def test_a_corpus_gives_the_same_references_as_its_csv_files(tmp_path):
     table = events(SHOTS, ["POS"] * 4 + ["UNK"], audio_name="x.wav")
     (found,) = corpus_references([make_recording("test", "x", table, 420)])
     rows = zip(table.onset_s.tolist(), table.offset_s.tolist(), table.value, strict=True)
     write(tmp_path, "OWL/x.csv", "".join(f"x.wav,{on!r},{off!r},{value}\n" for on, off, value in rows))
     (read,) = read_references(tmp_path)
-    assert (found.name, found.subset) == (read.name, read.subset)
+    assert (found.name, found.subset, found.key) == (read.name, read.subset, read.key)
     assert np.array_equal(found.onset_s, read.onset_s) and np.array_equal(found.offset_s, read.offset_s)
     assert list(found.value) == list(read.value)

@@ -1,5 +1,6 @@
 """Sampling: labels, balanced epochs, a held-out part without a shared frame, and enrolments."""
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from fiveshot.sampling import (
     epoch_draw,
     label_frames,
     list_windows,
+    rotated_targets,
     split_windows,
     window_set,
 )
@@ -119,16 +121,88 @@ def test_windows_without_a_class_are_left_out_unless_a_share_is_asked_for():
     files = [labelled(stretch(100, (22, 24, 1)))]
     windows = list_windows(files, small_config())
     assert [w.start for w in windows] == [5, 10, 15, 20]
-    assert all(w.classes == (1,) for w in windows)
+    assert all(w.targets == (1,) for w in windows)
     more = list_windows(files, small_config("windows.background_share=0.5"))
-    assert more[:4] == windows and [w.classes for w in more[4:]] == [(), ()]
+    assert more[:4] == windows and [w.targets for w in more[4:]] == [(), ()]
+
+
+ALL = "train.window_classes=all"
 
 
 def test_a_class_that_a_window_only_cuts_is_not_seen_in_it():
     files = [labelled(stretch(100, (18, 22, 1), (3, 5, 2)))]
-    assert [w.classes for w in list_windows(files, small_config())] == [(2,), (1,), (1,), (1,)]
-    kept = list_windows(files, small_config("labels.cut_events=keep"))
-    assert [w.classes for w in kept] == [(1, 2), (1,), (1,), (1,), (1,)]
+    assert [w.targets for w in list_windows(files, small_config(ALL))] == [(2,), (1,), (1,), (1,)]
+    kept = list_windows(files, small_config("labels.cut_events=keep", ALL))
+    assert [w.targets for w in kept] == [(1, 2), (1,), (1,), (1,), (1,)]
+
+
+# target classes
+
+
+def test_windows_of_the_same_classes_serve_them_in_turn():
+    both, one, three = (1, 2), (1,), (1, 2, 3)
+    held = [both, one, both, three, both, three, one, both, three, three]
+    expected = [1, 1, 2, 1, 1, 2, 1, 2, 3, 1]
+    assert rotated_targets(held) == [(c,) for c in expected]
+
+
+def test_a_class_to_which_no_turn_comes_is_served_by_the_first_window_that_holds_it():
+    # 3 is second in its only window; 2 and 4 are held by one window, whose turn is the first class's.
+    assert rotated_targets([(1,), (1, 3), (1,)]) == [(1,), (1, 3), (1,)]
+    assert rotated_targets([(1, 2, 4), (1,)]) == [(1, 2, 4), (1,)]
+    assert rotated_targets([(2, 3), (1, 3)]) == [(2, 3), (1,)]
+
+
+CLASS_SETS = st.lists(
+    st.sets(st.integers(1, 5), min_size=1).map(lambda found: tuple(sorted(found))), min_size=1, max_size=40
+)
+
+
+@given(CLASS_SETS)
+def test_every_class_is_the_target_of_a_window_that_holds_it(held):
+    targets = rotated_targets(held)
+    assert all(set(target) <= set(classes) for target, classes in zip(targets, held, strict=True))
+    assert {c for target in targets for c in target} == {c for classes in held for c in classes}
+    # A class that rotation leaves out is listed for one window more, and for no other.
+    counts = Counter(c for target in targets for c in target)
+    shared = [target for target in targets if len(target) > 1]
+    assert sum(counts.values()) - len(held) == sum(len(target) - 1 for target in shared)
+    assert sum(counts[c] == 1 for target in shared for c in target) >= sum(len(t) - 1 for t in shared)
+
+
+@given(st.integers(1, 5), st.integers(1, 30))
+def test_windows_are_shared_out_evenly_over_their_classes(classes, windows):
+    targets = rotated_targets([tuple(range(1, classes + 1))] * windows)
+    counts = Counter(c for target in targets for c in target)
+    assert max(counts.values()) - min(counts.values()) <= 1 + (windows < classes)
+
+
+def mixed_recordings():
+    """Three recordings; most windows of the first two hold classes 1 and 2, the third holds 3."""
+    both = [(first, first + 2, 1 + k % 2) for k, first in enumerate(range(3, 97, 7))]
+    return [labelled(stretch(100, *both)), labelled(stretch(100, *both)), labelled(stretch(30, (4, 6, 3)))]
+
+
+def test_by_rotation_a_window_is_listed_once_and_the_epoch_is_not_multiplied():
+    files = mixed_recordings()
+    rotation, all_classes = (window_set(list_windows(files, small_config(*more))) for more in ((), (ALL,)))
+    assert [(w.file, w.start) for w in rotation.windows] == [(w.file, w.start) for w in all_classes.windows]
+    assert sum(map(len, rotation.by_class.values())) == len(rotation.windows)
+    assert sum(map(len, all_classes.by_class.values())) > 1.5 * len(all_classes.windows)
+    shared = [len(rotation.by_class[c]) for c in (1, 2)]
+    assert abs(shared[0] - shared[1]) <= 1
+    draws = [epoch_draw(one, None, np.random.default_rng(0)) for one in (rotation, all_classes)]
+    assert [len(draw) for draw in draws] == [
+        3 * max(map(len, one.by_class.values())) for one in (rotation, all_classes)
+    ]
+    assert len(draws[0]) < 0.6 * len(draws[1])
+
+
+def test_the_target_class_alone_asks_for_a_window():
+    files = mixed_recordings()
+    windows = window_set(list_windows(files, small_config()))
+    pairs = epoch_draw(windows, None, np.random.default_rng(0))
+    assert all(target in windows.windows[index].targets for index, target in pairs)
 
 
 def test_events_longer_than_a_window_are_told_with_the_setting_that_helps():
@@ -147,18 +221,27 @@ layouts = st.lists(st.tuples(st.integers(5, 300), events), min_size=1, max_size=
 
 
 @settings(max_examples=100, deadline=None)
-@given(layouts, st.sampled_from(["0", "0.5"]), st.sampled_from(["0.25", "0.5"]), st.integers(0, 99))
-def test_no_frame_is_on_both_sides_and_no_class_is_lost_to_training(layout, background, share, seed):
+@given(
+    layouts,
+    st.sampled_from(["0", "0.5"]),
+    st.sampled_from(["0.25", "0.5"]),
+    st.integers(0, 99),
+    st.sampled_from(["rotation", "all"]),
+)
+def test_no_frame_is_on_both_sides_and_no_class_is_lost_to_training(layout, background, share, seed, rule):
     files = [labelled(stretch(n, *((a, a + length, c) for a, length, c in found))) for n, found in layout]
     config = small_config(
-        f"windows.background_share={background}", f"train.validation_share={share}", f"seed={seed}"
+        f"windows.background_share={background}",
+        f"train.validation_share={share}",
+        f"train.window_classes={rule}",
+        f"seed={seed}",
     )
     try:
         windows = list_windows(files, config)
         train, valid = split_windows(windows, config)
     except FiveshotError:
         return  # too little is a sentence, and nothing else
-    assert {c for w in windows for c in w.classes} == set(train.by_class)
+    assert {c for w in windows for c in w.targets} == set(train.by_class)
     assert valid.by_class
     for held in valid.windows:
         assert not any(w.file == held.file and abs(w.start - held.start) < FRAMES for w in train.windows)
@@ -283,7 +366,22 @@ def test_the_only_window_of_a_class_enrols_itself():
 
 def test_the_rule_of_the_published_program_takes_the_previous_window_of_the_class():
     data = dataset(ENROLLED, ONE_EACH, [(i, 1) for i in range(5)], small_config("train.enrolment=previous"))
-    assert enrolling_files(data) == [4, 0, 1, 2, 3]
+    assert enrolling_files(data) == [0, 0, 1, 2, 3]  # the first has none before it, and enrols itself
+
+
+def test_the_previous_window_is_one_of_the_same_target_class():
+    files = [labelled(stretch(20, (i + 1, i + 3, 1), (15, 17, 2))) for i in range(5)]
+    windows = window_set([Window(i, 0, (1 + i % 2,)) for i in range(5)])
+    data = dataset(files, windows, [(2, 1), (4, 1)], small_config("train.enrolment=previous"))
+    assert enrolling_files(data) == [0, 2]
+
+
+@pytest.mark.parametrize(("index", "wanted"), [(0, 1), (3, 2)])
+def test_a_background_window_is_enrolled_by_the_window_of_the_class_before_it(index, wanted):
+    files = [labelled(np.zeros(20)), *ENROLLED[1:3], labelled(np.zeros(20))]
+    windows = window_set([Window(0, 0, ()), Window(1, 0, (1,)), Window(2, 0, (1,)), Window(3, 0, ())])
+    data = dataset(files, windows, [(index, 0)], small_config("train.enrolment=previous"))
+    assert enrolling_files(data) == [wanted]
 
 
 def test_a_background_window_is_asked_for_a_class_that_it_does_not_hold():
@@ -332,11 +430,22 @@ def test_items_are_the_same_from_any_number_of_loading_processes():
 
 def test_crops_hold_their_class_equally_often_and_are_cut_around_it():
     files = [labelled(stretch(60, (22, 26, 1), (40, 42, 2))), labelled(stretch(10, (3, 5, 2)))]
-    windows = window_set(list_windows(files, small_config()))
+    windows = window_set(list_windows(files, small_config(ALL)))
     features, labels = class_crops(files, windows, 6, 8, PLAIN, small_config(), np.random.default_rng(0))
     assert features.shape == (12, 1, 8, MELS) and labels.shape == (12, 8)
     assert (labels[::2] == 1).any(axis=1).all() and (labels[1::2] == 2).any(axis=1).all()
     assert (features[:6][labels[:6][:, None] == 1] > 22).all()  # frame i holds i + 1
+
+
+def test_crops_of_a_class_come_from_windows_whose_target_it_is():
+    files = mixed_recordings()
+    windows = window_set(list_windows(files, small_config()))
+    targets = {(w.file, w.start): w.targets for w in windows.windows}
+    only_first = window_set([w for w in windows.windows if w.file == 0])
+    rng = np.random.default_rng(0)
+    features, _ = class_crops(files[:1], only_first, 4, FRAMES, PLAIN, small_config(), rng)
+    starts = features[:, 0, 0, 0].astype(int) - 1  # frame i holds i + 1
+    assert [targets[0, start] for start in starts] == [(1,), (2,)] * 4
 
 
 def test_no_crops_are_arrays_of_length_zero():

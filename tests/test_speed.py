@@ -45,9 +45,17 @@ def quick(monkeypatch):
 # The metric has a test of its own below; ten hours are two hours with other numbers.
 @pytest.mark.parametrize("name", [name for name in speed.ROWS if name not in ("metric", "ten_hours")])
 def test_a_row_measures_and_both_ways_agree(quick, name):
-    row = speed.measure(name, small_config("finetune.sed.training_frames=32"))
+    row = speed.measure(name, small_config())
     assert row["s"] > 0 and row["peak_memory_mb"] > 0
     assert row.get("difference", 0.0) < SAME
+
+
+@pytest.mark.parametrize("changes", [(), ("support_as_class=false", "reduction=mean")])
+@pytest.mark.parametrize("frames", [32, 64])
+def test_the_published_step_is_the_configured_one_with_frozen_statistics_too(quick, changes, frames):
+    changes = ("batch_norm=frozen", f"training_frames={frames}", *changes)
+    row = speed.measure("sed_step", small_config(*(f"finetune.sed.{change}" for change in changes)))
+    assert row["difference"] < SAME and "frozen_s" not in row
 
 
 ON_THE_DEVICE = (
@@ -68,7 +76,7 @@ ON_THE_DEVICE = (
 @pytest.mark.parametrize("name", ON_THE_DEVICE)
 def test_a_row_runs_on_a_gpu(quick, monkeypatch, name):
     monkeypatch.setattr(speed_whole, "STEPS_ON_GPU", 2)
-    config = small_config("finetune.sed.training_frames=32", "compute.device=cuda", "compute.workers=1")
+    config = small_config("compute.device=cuda", "compute.workers=1")
     with pretended_gpu(monkeypatch):
         row = speed.measure(name, config)
     assert row["s"] > 0 and row.get("difference", 0.0) < SAME

@@ -178,13 +178,51 @@ def test_a_pick_is_of_different_windows_with_their_own_labels(count, seed):
 
 
 @pytest.mark.parametrize("count", [1, BATCH, 2 * BATCH + 5])
-def test_parts_and_groups_hold_every_window_once_in_order(count):
+def test_groups_hold_every_window_once_in_order(count):
     labels = np.arange(count)[:, None].repeat(8, 1)
     low = low_windows(network(), noise(np.random.default_rng(0), count, 1, 8), labels)
-    parts = [low.part(number, 3) for number in range(3)] if count >= 3 else [low.whole]
-    assert torch.cat([part.labels for part in parts]).tolist() == labels.tolist()
     values = torch.arange(len(low.whole.low) * low.whole.low.shape[2])[:, None]
     groups = list(low.whole.windows(values))
     assert max(len(group) for group, _ in groups) <= BATCH
     assert torch.equal(torch.cat([group for group, _ in groups]), low.whole.spread(values))
     assert torch.cat([labels for _, labels in groups]).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("per_step", [4, 2, 1])
+def test_dense_windows_are_those_of_the_frozen_blocks(per_step):
+    made = network(per_step)
+    features = noise(np.random.default_rng(1), 5, 1, 30)
+    low = low_windows(made, features, np.zeros((5, 30), int))
+    chosen = np.array([3, 0, 3])
+    with torch.no_grad():
+        wanted = made.encoder.low(torch.from_numpy(features[chosen]))
+    dense = low.dense(chosen)
+    assert dense.shape == wanted.shape and (dense - wanted).abs().max() < EXACT
+    assert dense.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_frames_told_by_numbers_are_those_told_by_content():
+    made = network()
+    recording = noise(np.random.default_rng(2), 1, 1, 80)[0]
+    at = np.array([0, 10, 22, 40])[:, None] + np.arange(30)
+    features = recording[:, at].transpose(1, 0, 2, 3)
+    labels = np.zeros(at.shape, int)
+    compared = pass_frozen(made, features, labels, cpu(CONFIG))
+    numbered = pass_frozen(made, features, labels, cpu(CONFIG), frames=at)
+    assert len(numbered.rows) == len(compared.rows)
+    everything = np.arange(4)
+    assert (numbered.dense(everything) - compared.dense(everything)).abs().max() < EXACT
+
+
+def test_a_strip_leaves_out_the_steps_of_frames_that_are_not_wanted():
+    made = network()
+    features = noise(np.random.default_rng(3), 4, 1, 32)
+    low = low_windows(made, features, np.zeros((4, 32), int))
+    wanted = np.zeros((2, 32), bool)
+    wanted[0, 8:12] = wanted[1, 20:28] = True
+    strip = low.strip(np.array([1, 2]), wanted)
+    with torch.no_grad():
+        whole = made.encoder(torch.from_numpy(features[[1, 2]]))
+        values = strip.spread(strip.embedded(made.encoder))
+    assert len(strip.neighbours) == 3
+    assert (values - whole)[0, 2].abs().max() < EXACT and (values - whole)[1, 5:7].abs().max() < EXACT

@@ -5,6 +5,7 @@ Features carry their own frame number, so that every frame of a window can be tr
 
 import numpy as np
 import pytest
+from conftest import base_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import RATE, events, small_config
@@ -102,6 +103,12 @@ def test_widened_shots_take_their_margins_from_the_gaps():
     assert support.gaps[:2].tolist() == [[0, 18], [32, 48]]
 
 
+def test_the_query_starts_behind_the_last_shot_as_widened():
+    support = found(widen_s=2 / RATE)
+    assert support.query_start == support.shots[-1, 1] == 212
+    assert found(widen_s=2 / RATE, n_frames=211).query_start == 211
+
+
 def test_a_shot_beyond_the_recording_is_named_by_its_number():
     with pytest.raises(FiveshotError, match=r"owl\.csv: shot 5 lies outside"):
         check_shots(found(n_frames=190), "owl.csv")
@@ -142,11 +149,12 @@ def test_every_labelled_frame_of_a_reconstructed_window_is_of_its_kind(shots, un
 @given(seed=st.integers(0, 999), crop=st.integers(1, 90))
 def test_gaps_and_shots_take_turns_in_pieces_of_at_most_the_crop(seed, crop):
     values, labels = window(found(), f"crop_frames={crop}", seed=seed)
-    assert labels[0] == 0 and set(labels) <= {0, 1}
-    for value in (0, 1):
-        for first, end in runs(labels == value):
-            assert end - first <= crop
-            assert (np.diff(values[0, first:end, 0]) == 1).all()
+    assert labels[0] == 0 and set(labels) == {0, 1}
+    gap, *others = runs(labels == 0)  # the others may be several gaps, where no shot fitted between them
+    for first, end in [gap, *runs(labels == 1)]:
+        assert end - first <= crop
+        assert (np.diff(values[0, first:end, 0]) == 1).all()
+    assert len(runs(labels == 1)) >= len(others)
 
 
 def test_a_shot_longer_than_the_crop_is_cut_anywhere_in_it():
@@ -156,10 +164,87 @@ def test_a_shot_longer_than_the_crop_is_cut_anywhere_in_it():
     assert frames[frames >= 100].min() < 120 and frames.max() > 280
 
 
-def test_a_shot_longer_than_a_window_may_fill_the_rest_of_it():
-    long = Support(np.array([[100, 300]]), np.array([[0, 5]]), 300)
-    _, labels = window(long, "crop_frames=215")
-    assert labels.tolist() == [0] * 5 + [1] * (WINDOW - 5)
+def shot_pieces(values, labels):
+    """First and end frame in the recording of each piece of a shot."""
+    frames = values[0, :, 0].astype(int)
+    return [(frames[first], frames[end - 1] + 1) for first, end in runs(labels == 1)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(shots=shot_lists(), unknown=UNKNOWN, seed=st.integers(0, 99), crop=st.integers(1, 90))
+def test_no_window_ends_in_a_cut_shot(shots, unknown, seed, crop):
+    support = found(shots, unknown)
+    if support.gap_frames == 0:
+        return
+    values, labels = limited(lambda: window(support, f"crop_frames={crop}", seed=seed))
+    longest = min(crop, WINDOW // 2)
+    lengths = {min(end - first, longest) for first, end in support.shots}
+    assert {end - first for first, end in shot_pieces(values, labels)} <= lengths
+    assert (labels == 1).any() and labels[0] == 0
+
+
+def test_where_a_shot_no_longer_fits_another_gap_is_tried_and_a_shorter_shot_may_follow():
+    support = Support(np.array([[100, 130], [200, 206]]), np.array([[0, 10]]), 206)
+    longest_gaps = []
+    for seed in range(200):
+        values, labels = window(support, "crop_frames=30", seed=seed)
+        assert all(end - first in (30, 6) for first, end in shot_pieces(values, labels))
+        longest_gaps.append(int(np.diff(runs(labels == 0), axis=1).max()))
+    assert min(longest_gaps) == 10 and max(longest_gaps) >= 20
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_gaps_of_a_frame_or_two_fill_what_is_left(frames):
+    support = Support(np.array([[100, 120]]), np.array([[0, frames]]), 120)
+    values, labels = limited(lambda: window(support))
+    round_frames = frames + 20
+    shots_in_it = WINDOW // round_frames
+    assert (labels == 1).sum() == 20 * shots_in_it
+    assert (labels[shots_in_it * round_frames :] == 0).all()
+    assert [end - first for first, end in shot_pieces(values, labels)] == [20] * shots_in_it
+
+
+def test_pieces_are_at_most_half_a_window_so_that_every_window_holds_a_shot():
+    long = Support(np.array([[100, 300]]), np.array([[0, 100]]), 300)
+    for seed in range(20):
+        _, labels = window(long, "crop_frames=215", seed=seed)
+        assert labels.tolist() == [0] * (WINDOW // 2) + [1] * (WINDOW // 2)
+
+
+def test_at_the_published_sizes_long_shots_take_half_of_a_window():
+    # Shots of 215 frames and more, gaps of 86: 86 + 215 + 86, and no further shot fits into 431.
+    long = Support(np.array([[500, 800], [900, 1115]]), np.array([[0, 86], [200, 286]]), 1115)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        _, labels = reconstructed_window(numbered(1200), long, base_config().finetune.support, 431, rng)
+        assert labels.tolist() == [0] * 86 + [1] * 215 + [0] * 130
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shots=st.lists(st.integers(1, 400), min_size=5, max_size=5),
+    gaps=st.lists(st.integers(1, 400), min_size=5, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_at_the_published_sizes_windows_follow_the_published_rule(shots, gaps, seed):
+    """The same draws, with lengths alone, by the rule that no shot is added beyond the window."""
+    ends = np.cumsum(np.stack([gaps, shots], axis=-1).ravel())
+    firsts = np.concatenate([[0], ends[:-1]])
+    spans = np.stack([firsts, ends], axis=-1)
+    support = Support(spans[1::2], spans[::2], int(ends[-1]))
+    rng = np.random.default_rng(seed)
+    _, labels = reconstructed_window(
+        numbered(int(ends[-1])), support, base_config().finetune.support, 431, rng
+    )
+    rng, expected = np.random.default_rng(seed), []
+    while len(expected) <= 431:
+        for lengths, label in ((gaps, 0), (shots, 1)):
+            whole = lengths[rng.integers(5)]
+            length = min(whole, 215)
+            rng.integers(whole - length + 1)  # where the crop begins: of no matter here
+            if label == 0 or len(expected) + length <= 431:
+                expected += [label] * length
+    assert labels.tolist() == expected[:431]
 
 
 def test_without_gaps_a_window_is_made_of_shots_alone():

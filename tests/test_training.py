@@ -11,6 +11,7 @@ from fiveshot import training
 from fiveshot.checkpoint import load_checkpoint
 from fiveshot.errors import FiveshotError
 from fiveshot.runs import Run
+from fiveshot.sampling import Window, epoch_draw, window_set
 from fiveshot.training import new_state, resume, set_learning_rates, train, train_epoch, validate
 
 KINDS = ("transformer", "bilstm", "none")
@@ -28,7 +29,7 @@ def trained(folder, *changes):
 
 
 def one_batch(data, config, augment=False):
-    pairs = [(i, data.train.windows[i].classes[0]) for i in range(6)]
+    pairs = [(i, data.train.windows[i].targets[0]) for i in range(6)]
     loader = training.window_loader(data, data.train, pairs, [0], config, cpu(config), augment)
     return next(iter(loader))
 
@@ -236,6 +237,47 @@ def test_only_frames_of_the_class_make_the_target_vector(tmp_path):
     one = training.enrolment_vector(network, batch["enrolment"], mask)
     none = training.enrolment_vector(network, batch["enrolment"], torch.zeros_like(mask))
     assert not none.any() and one.any()
+
+
+def messages(caplog, monkeypatch, folder, *changes):
+    """What training says, by a clock that is asked twice in 10 seconds of training and at an epoch's ends."""
+    ticks = iter(range(0, 1000, 10))
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(training.log, "propagate", True)
+    caplog.set_level("INFO", "fiveshot")
+    trained(folder, *changes)
+    return caplog.messages
+
+
+def test_before_training_its_epochs_are_counted_and_after_a_few_batches_timed(tmp_path, caplog, monkeypatch):
+    found = messages(caplog, monkeypatch, tmp_path, "train.windows_per_class=112", "train.epochs=2")
+    count, speed, *epochs = found[-4:]
+    assert count == "an epoch: 2 classes x 112 windows, 224 in all, in 14 batches"
+    assert (
+        speed == "at the speed of the first batches, an epoch trains for about 47 seconds"
+    )  # 10 s for 3 of 14
+    assert [line.split()[1] for line in epochs] == ["1", "2"]
+
+
+def test_an_epoch_counts_as_many_windows_of_each_class_as_the_largest_has_and_background_once():
+    targets = [(1,)] * 7 + [(2,)] * 3 + [()] * 4
+    windows = window_set([Window(0, start, target) for start, target in enumerate(targets)])
+    data = training.TrainingData([], windows, windows, ["a", "b"], (np.zeros(1), np.ones(1)))
+    config = small_config("train.windows_per_class=null")
+    assert len(epoch_draw(windows, None, np.random.default_rng(0))) == 18
+    text = "an epoch: 2 classes x 7 windows and 4 background windows, 18 in all, in 2 batches"
+    assert training._epoch_text(data, config) == text
+
+
+def test_a_short_epoch_is_not_timed(tmp_path, caplog, monkeypatch):
+    assert not any("speed" in line for line in messages(caplog, monkeypatch, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 seconds"), (119, "119 seconds"), (121, "2 minutes"), (18000, "5 hours")]
+)
+def test_durations_are_told_in_a_unit_that_gives_a_small_number(seconds, text):
+    assert training._duration(seconds) == text
 
 
 class BadGradient(torch.autograd.Function):

@@ -1,29 +1,28 @@
-"""Fine-tuning on one recording: the SED branch and the TE-VAD branch, each fitted to its five shots.
+"""What both branches share when they adapt to one recording: its support, its query, θ and P(POS).
 
-Both take their numbers of steps, learning rates and losses from the configuration; method and figures are
-those of the 2022/2023 challenge submissions as far as they are public.
+The SED branch is in `sed`, the TE-VAD branch in `te_vad`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter, uniform_filter1d
 from sklearn.metrics.pairwise import cosine_similarity
-from torch import Tensor
+from torch import Tensor, nn
 
-from fiveshot.branches import SedBranch, TeVadBranch, lowest_mean, support_means
 from fiveshot.compute import Backend, seed_of
-from fiveshot.config import Config, Finetune
-from fiveshot.losses import frame_cross_entropy
-from fiveshot.model import FewShotNetwork
-from fiveshot.query import Judge, Recorded, embeddings, probabilities
-from fiveshot.strips import LowWindows, Strip, pass_frozen
+from fiveshot.config import Config
+from fiveshot.model import FewShotNetwork, step_counts
+from fiveshot.query import FrozenWindows, Predict, Recorded, embeddings
+from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import Support, support_windows
-from fiveshot.windows import IGNORED, query_starts, runs
+from fiveshot.windows import runs
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Task:
     recorded: Recorded
     support: Support
     features: np.ndarray  # (channels, frames, mels), standardised, as far as shots and gaps reach
-    long_shots: bool  # the mean shot is longer than detect.long_shot_s
+    long_shots: bool  # the mean shot is longer than detect.long_shot_frames
     seed: int
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -44,14 +43,31 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a branch says of a recording: P(POS) per frame (frames,), and its confidence level θ."""
+class BranchScores:
+    """What a branch gives for a recording: P(POS) per frame (frames,), and its confidence level θ."""
 
     probability: np.ndarray
     confidence_level: float
 
 
-Progress = Callable[[int], None]
+class Branch(nn.Module):
+    """A copy of the trained encoder, of which blocks 3 and 4 adapt."""
+
+    def __init__(self, network: FewShotNetwork) -> None:
+        super().__init__()
+        self.frames_per_step = network.frames_per_step
+        self.encoder = copy.deepcopy(network.encoder).eval()
+        for block in (self.encoder.block0, self.encoder.block1):
+            block.requires_grad_(False)
+
+    @property
+    def output_frames(self) -> int:
+        """Frames that one P(POS) of the branch stands for."""
+        return self.frames_per_step
+
+    def adapting_blocks(self) -> list[nn.Parameter]:
+        """The parameters of blocks 3 and 4."""
+        return [*self.encoder.block2.parameters(), *self.encoder.block3.parameters()]
 
 
 def make_task(
@@ -65,36 +81,48 @@ def make_task(
 ) -> Task:
     """Read the support; where the gaps are too short to learn from, mine negatives in the query."""
     if support.gap_frames < max(config.finetune.support.min_gap_frames, 1):
-        support = with_mined_gaps(recorded, support, network, config, backend)
+        support = with_mined_gaps(recorded, support, network, backend)
     ends = [support.query_start + config.windows.frames, *support.shots[:, 1], *support.gaps[:, 1]]
     features = recorded.frames(0, min(max(int(end) for end in ends), recorded.n_frames))
     return Task(recorded, support, features, long_shots, seed)
 
 
 def with_mined_gaps(
-    recorded: Recorded, support: Support, network: FewShotNetwork, config: Config, backend: Backend
+    recorded: Recorded, support: Support, network: FewShotNetwork, backend: Backend
 ) -> Support:
-    """Add the query's frames least like the shots (cosine of embeddings), as many as the shots have."""
+    """Add the query's frames least similar to the shots (cosine of embeddings), as many as the shots have."""
     per_step = network.frames_per_step
-    found = embeddings(recorded, config.windows, per_step, backend.device, network.encoder)
-    labels = support.labels(len(found) * per_step).reshape(-1, per_step)
-    shot = found[(labels == 1).any(1)].mean(0, keepdims=True)
-    likeness = cosine_similarity(found, shot)[:, 0]
-    likeness[: -(-support.query_start // per_step)] = np.inf
+    values = embeddings(recorded, network.encoder, backend)
+    labels = support.labels(len(values) * per_step).reshape(-1, per_step)
+    shot = values[(labels == 1).any(1)].mean(0, keepdims=True)
+    similarity = cosine_similarity(values, shot)[:, 0]
+    similarity[: -(-support.query_start // per_step)] = np.inf
     wanted = max(1, int((support.shots[:, 1] - support.shots[:, 0]).sum()) // per_step)
-    chosen = np.zeros(len(found), dtype=bool)
-    chosen[np.argsort(likeness, kind="stable")[:wanted]] = True
-    mined = np.minimum(runs(chosen & np.isfinite(likeness)) * per_step, recorded.n_frames)
+    chosen = np.zeros(len(values), dtype=bool)
+    chosen[np.argsort(similarity, kind="stable")[:wanted]] = True
+    mined = np.minimum(runs(chosen & np.isfinite(similarity)) * per_step, recorded.n_frames)
     return Support(
         support.shots, np.concatenate([support.gaps, mined[mined[:, 1] > mined[:, 0]]]), support.query_start
     )
 
 
-def _windows(task: Task, config: Config, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+def draw_support(task: Task, config: Config, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    """Support windows, (windows, channels, frames, mels), and their labels, (windows, frames)."""
     settings = config.finetune.support
     rng = task.rng(purpose)
     return support_windows(
         task.features, task.support, settings, config.windows.frames, settings.windows, rng
+    )
+
+
+def query_windows(
+    task: Task, network: FewShotNetwork, config: Config, backend: Backend
+) -> FrozenWindows | None:
+    """The windows of the query; None where the recording ends with its fifth shot."""
+    if task.support.query_start >= task.recorded.n_frames:
+        return None
+    return FrozenWindows(
+        task.recorded, task.support.query_start, task.recorded.n_frames, config.windows, network, backend
     )
 
 
@@ -115,218 +143,45 @@ def query_background(
     return pass_frozen(network, features, np.zeros((len(starts), frames), np.int64), backend)
 
 
-def fit_sed(
-    network: FewShotNetwork,
-    task: Task,
-    training: LowWindows,
-    config: Config,
-    backend: Backend,
-    progress: Progress,
-) -> Judged:
-    """Adapt the SED branch and judge the whole recording."""
-    settings = config.finetune.sed
-    windows = pass_frozen(network, *_windows(task, config, "sed"), backend)
-    branch = SedBranch(network, *support_means(network, windows)).to(backend.device)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": branch.heads(), "lr": settings.head_learning_rate},
-            {"params": branch.adapting_blocks(), "lr": settings.encoder_learning_rate},
-        ]
-    )
-    draw, pseudo = task.generator("sed steps"), None
-    query = query_background(network, task, config, backend, "sed query")
-    for step in range(settings.steps):
-        if step == settings.pseudo_from_step and settings.pseudo_weight > 0:
-            pseudo = pseudo_windows(branch, network, windows, task, config, backend)
-        optimizer.zero_grad(set_to_none=True)
-        for weight, kind, strip in sed_parts(windows, training, pseudo, query, config.finetune, draw):
-            # Backward part by part: the gradients add up, and memory holds one part at a time.
-            with backend.autocast():
-                loss = weight * sed_loss(branch, strip, kind)
-            loss.backward()
-        optimizer.step()
-        progress(1)
-    return judge_sed(branch, windows, task, config, backend)
-
-
-def sed_parts(
-    windows: LowWindows,
-    training: LowWindows,
-    pseudo: LowWindows | None,
-    query: LowWindows | None,
-    finetune: Finetune,
-    draw: torch.Generator,
-) -> Iterator[tuple[float, str, Strip]]:
-    """Weight, kind and drawn windows of each part of one step's loss that counts."""
-    settings = finetune.sed
-    count = settings.windows_per_step
-    yield settings.support_weight, "support", windows.pick(count, draw)
-    if len(training):
-        parts = min(max(1, round(1 / settings.training_share)), len(training))
-        crops = training.part(int(torch.randint(parts, (1,), generator=draw)), parts)
-        for weight, kind in ((settings.training_weight, "classes"), (settings.negative_weight, "negatives")):
-            if weight > 0:
-                yield weight, kind, crops
-    if query is not None:
-        yield settings.support_weight * finetune.query_weight, "support", query.pick(count, draw)
-    if pseudo is not None:
-        yield settings.pseudo_weight, "support", pseudo.pick(count, draw)
-
-
-def sed_loss(branch: SedBranch, strip: Strip, kind: str) -> Tensor:
-    """One part of the SED branch's loss.
-
-    "support": POS against background on labelled frames. "classes": POS and the training classes, on the
-    frames of a class. "negatives": POS against background, every known frame of a training window being
-    background.
-    """
-    embedding, labels = strip.embedded(branch.encoder), strip.labels
-    if kind == "classes":
-        known = torch.where(labels > 0, labels, torch.full_like(labels, IGNORED))
-        return frame_cross_entropy(strip.spread(branch.all_classes(embedding)), known, branch.frames_per_step)
-    wanted = labels.clamp(max=0) if kind == "negatives" else labels
-    return frame_cross_entropy(strip.spread(branch.two_way(embedding)), wanted, branch.frames_per_step)
-
-
 @torch.no_grad()
-def confidence_level(branch: SedBranch | TeVadBranch, judge: Judge, windows: LowWindows) -> float:
+def confidence_level(branch: Branch, predict: Predict, windows: LowWindows) -> float:
     """The confidence level θ: the smallest mean P(POS) on a support window's POS frames."""
     strip = windows.whole
     return min(
-        lowest_mean(judge(embedding), labels, branch.frames_per_step)
+        lowest_mean(predict(embedding), labels, branch.output_frames)
         for embedding, labels in strip.windows(strip.embedded(branch.encoder))
     )
 
 
-def judge_recording(
-    branch: SedBranch | TeVadBranch,
-    judge: Judge,
-    windows: LowWindows,
-    task: Task,
-    config: Config,
-    backend: Backend,
-) -> Judged:
-    """θ over the support windows, and P(POS) of every frame."""
+def lowest_mean(probability: Tensor, labels: Tensor, output_frames: int) -> float:
+    """The smallest, over windows, of the mean P(POS) on their POS frames; 1 where none has any.
 
-    def encode(features: Tensor) -> Tensor:
-        with backend.autocast():
-            return branch.encoder(features).float()
-
-    level = confidence_level(branch, judge, windows)
-    per_step = branch.frames_per_step
-    found = probabilities(task.recorded, config.windows, per_step, backend.device, encode, judge)
-    return Judged(found, level)
-
-
-def judge_sed(branch: SedBranch, windows: LowWindows, task: Task, config: Config, backend: Backend) -> Judged:
-    """What the SED branch says of the recording."""
-    return judge_recording(branch, branch.judge, windows, task, config, backend)
-
-
-def pseudo_labels(probability: np.ndarray, level: float, long_shots: bool, config: Config) -> np.ndarray:
-    """POS where P is above θ, background where it is well below, -1 between: (frames,) int64."""
-    if long_shots:
-        probability = uniform_filter1d(probability, config.detect.long_smooth_frames, mode="nearest")
-    size = config.detect.median_frames
-    labels = np.full(len(probability), IGNORED, dtype=np.int64)
-    below = probability < level - config.finetune.sed.pseudo_margin
-    labels[median_filter(below.astype(np.uint8), size, mode="nearest") > 0] = 0
-    labels[median_filter((probability > level).astype(np.uint8), size, mode="nearest") > 0] = 1
-    return labels
-
-
-def pseudo_windows(
-    branch: SedBranch,
-    network: FewShotNetwork,
-    windows: LowWindows,
-    task: Task,
-    config: Config,
-    backend: Backend,
-) -> LowWindows | None:
-    """Query windows labelled by the branch itself: some that hold positives, as many that hold negatives."""
-    judged = judge_sed(branch, windows, task, config, backend)
-    labels = pseudo_labels(judged.probability, judged.confidence_level, task.long_shots, config)
-    labels[: task.support.query_start] = IGNORED
-    frames, n_frames = config.windows.frames, len(labels)
-    padded = np.pad(labels, (0, max(0, frames - n_frames)), constant_values=IGNORED)
-    starts = query_starts(n_frames, frames, config.windows.hop_frames)
-    starts = starts[starts + frames > task.support.query_start]
-    chosen = _choose(padded, starts, frames, config.finetune.sed.pseudo_windows, task.rng("pseudo"))
-    if not chosen:
-        return None
-    features = np.stack([task.recorded.frames(start, start + frames) for start in chosen])
-    picked = np.stack([padded[start : start + frames] for start in chosen])
-    return pass_frozen(network, features, picked, backend, wanted=picked != IGNORED)
-
-
-def _choose(
-    labels: np.ndarray, starts: np.ndarray, frames: int, most: int, rng: np.random.Generator
-) -> list[int]:
-    chosen: list[int] = []
-    for value in (1, 0):
-        holding = [int(s) for s in starts if (labels[s : s + frames] == value).any()]
-        picked = rng.permutation(len(holding))[:most]
-        chosen += [holding[i] for i in sorted(picked)]
-    return sorted(set(chosen))
-
-
-def fit_te_vad(
-    network: FewShotNetwork, task: Task, config: Config, backend: Backend, progress: Progress
-) -> Judged:
-    """Adapt the TE-VAD branch and judge the whole recording.
-
-    In each step, set 1 gives target vectors (its POS frames, all else masked, as in training) for the
-    windows of set 2.
+    Args:
+        probability: (windows, outputs), each for so many frames.
+        labels: (windows, frames).
     """
-    settings = config.finetune.te_vad
-    enrolling, labelled = _te_vad_sets(network, task, config, backend)
-    branch = TeVadBranch(network, config.windows.frames).to(backend.device)
-    optimizer = torch.optim.Adam(
-        [*branch.head.parameters(), *branch.adapting_blocks()], lr=settings.learning_rate
-    )
-    torch.manual_seed(seed_of(task.seed, "te_vad dropout"))
-    draws = task.generator("set 1"), task.generator("set 2")
-    count = settings.windows_per_step
-    query = query_background(network, task, config, backend, "te_vad query")
-    for _ in range(settings.steps):
-        optimizer.zero_grad(set_to_none=True)
-        enrolment = enrolling.pick(count, draws[0])
-        for weight, windows in ((1.0, labelled), (config.finetune.query_weight, query)):
-            if windows is None:
-                continue
-            strip = windows.pick(min(count, len(enrolling)), draws[1])
-            with backend.autocast():
-                embedding = strip.spread(strip.embedded(branch.encoder))
-                logits = branch.logits(embedding, branch.target(enrolment)[: len(embedding)])
-            (weight * frame_cross_entropy(logits, strip.labels, branch.frames_per_step)).backward()
-        optimizer.step()
-        progress(1)
-    return judge_te_vad(branch.eval(), enrolling, labelled, task, config, backend)
+    weight = step_counts(labels == 1, output_frames)
+    has = weight.sum(1) > 0
+    means = (probability * weight).sum(1)[has] / weight.sum(1)[has]
+    return float(means.min()) if len(means) else 1.0
 
 
-def _te_vad_sets(
-    network: FewShotNetwork, task: Task, config: Config, backend: Backend
-) -> tuple[LowWindows, LowWindows]:
-    features, labels = _windows(task, config, "set 1")
-    masked = features * (labels == 1)[:, None, :, None]
-    enrolling = pass_frozen(network, masked.astype(np.float32), labels, backend, wanted=labels == 1)
-    return enrolling, pass_frozen(network, *_windows(task, config, "set 2"), backend)
-
-
-@torch.no_grad()
-def judge_te_vad(
-    branch: TeVadBranch,
-    enrolling: LowWindows,
-    labelled: LowWindows,
+def predict_recording(
+    branch: Branch,
+    predict: Predict,
+    query: FrozenWindows | None,
+    network: FewShotNetwork,
     task: Task,
     config: Config,
     backend: Backend,
-) -> Judged:
-    """What the TE-VAD branch says of the recording, given the mean target vector of the shots."""
-    target = branch.target(enrolling.whole).mean(0, keepdim=True)
-
-    def judge(embedding: Tensor) -> Tensor:
-        with backend.autocast():
-            return branch.logits(embedding, target).float().softmax(-1)[..., 1]
-
-    return judge_recording(branch, judge, labelled, task, config, backend)
+) -> np.ndarray:
+    """P(POS) of every frame: (frames,) float32. The frames before the query are only for pictures."""
+    first, n_frames = task.support.query_start, task.recorded.n_frames
+    end = n_frames if query is None else min(max(first, config.windows.frames), n_frames)
+    parts = []
+    if first > 0:
+        before = FrozenWindows(task.recorded, 0, end, config.windows, network, backend)
+        parts.append(before.stitch(before.predict(branch.encoder, predict, branch.output_frames))[:first])
+    if query is not None:
+        parts.append(query.stitch(query.predict(branch.encoder, predict, branch.output_frames)))
+    return np.concatenate(parts)

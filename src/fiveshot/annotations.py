@@ -16,14 +16,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fiveshot.errors import FiveshotError, steers
 
-SHOTS = 5
+SHOTS = 5  # of the challenge; `shots` in the configuration gives others
 FIXED_COLUMNS = ("Audiofilename", "Starttime", "Endtime")
 VALUES = ("POS", "NEG", "UNK")
 SINGLE_CLASS_COLUMN = "CALL"
@@ -34,7 +34,10 @@ TEST_COLUMN = "Q"
 class EventTable:
     """Events of one recording, sorted by onset, then offset; equal events keep their order in the file.
 
-    Shape: four arrays of length n. `onset_s`, `offset_s` in seconds; `value` is 'POS' or 'UNK'.
+    Shape: four arrays of length n. `onset_s`, `offset_s` in seconds; `value` is 'POS' or 'UNK'. `names` are
+    the audio files that the csv names, each once; the first is `audio_name`. They are compared with the name
+    of the csv and otherwise not used: parts of the DCASE data name other files. `in_time_order`: the rows of
+    the csv were sorted by onset. Tables are equal when their events are.
     """
 
     onset_s: np.ndarray
@@ -42,6 +45,8 @@ class EventTable:
     class_name: np.ndarray
     value: np.ndarray
     audio_name: str
+    names: tuple[str, ...] = ()
+    in_time_order: bool = True
 
     def __len__(self) -> int:
         return len(self.onset_s)
@@ -50,11 +55,10 @@ class EventTable:
         # The generated comparison would ask arrays for one truth value, and fail.
         if not isinstance(other, EventTable):
             return NotImplemented
-        same = all(np.array_equal(a, b) for a, b in zip(self._columns(), other._columns(), strict=True))
-        return same and self.audio_name == other.audio_name
+        return all(np.array_equal(a, b) for a, b in zip(self._columns(), other._columns(), strict=True))
 
     def __hash__(self) -> int:
-        return hash((self.audio_name, len(self), tuple(self.onset_s), tuple(self.offset_s)))
+        return hash((len(self), tuple(self.onset_s), tuple(self.offset_s)))
 
     def positive(self) -> EventTable:
         """The events marked POS."""
@@ -68,7 +72,8 @@ class EventTable:
         return self.onset_s, self.offset_s, self.class_name, self.value
 
     def _where(self, choice: np.ndarray | slice) -> EventTable:
-        return EventTable(*(column[choice] for column in self._columns()), audio_name=self.audio_name)
+        onset_s, offset_s, class_name, value = (column[choice] for column in self._columns())
+        return replace(self, onset_s=onset_s, offset_s=offset_s, class_name=class_name, value=value)
 
 
 def read_training_csv(path: Path, subset: str) -> EventTable:
@@ -93,13 +98,14 @@ def read_test_csv(path: Path) -> EventTable:
     return _table(path, header, rows, {TEST_COLUMN: TEST_COLUMN})
 
 
-def shots_of(table: EventTable, path: Path, count: int = SHOTS) -> EventTable:
+def shots_of(table: EventTable, path: Path, count: int) -> EventTable:
     """The first `count` POS events in time order; `path` is the csv to name when there are fewer."""
     positive = table.positive()
     if len(positive) < count:
+        needed, events = ("1 is", "event") if count == 1 else (f"{count} are", f"{count} events")
         raise FiveshotError(
-            f"{path}: {len(positive)} POS events found where {count} are needed as shots; "
-            f"mark the first {count} events POS."
+            f"{path}: {len(positive)} POS events found where {needed} needed as shots; "
+            f"mark the first {events} POS, or give fewer `shots`."
         )
     return positive._where(slice(count))
 
@@ -109,16 +115,19 @@ def _table(
 ) -> EventTable:
     """Turn rows into events; `classes` says which columns are read and what their class is called."""
     events: list[tuple[float, float, str, str]] = []
-    names: dict[str, int] = {}
+    names: dict[str, None] = {}  # in the order of the file
+    onsets_s = []
     for line, cells in rows:
         row = dict(zip(header, cells, strict=True))
-        names.setdefault(_audio_name(path, line, row["Audiofilename"]), line)
+        names[_audio_name(path, line, row["Audiofilename"])] = None
         onset_s, offset_s = _times(path, line, row)
+        onsets_s.append(onset_s)
         for column, name in classes.items():
             value = _value(path, line, column, row[column])
             if value != "NEG":
                 events.append((onset_s, offset_s, name, value))
-    return _sorted_table(events, _only_name(path, names))
+    table = _sorted_table(events, next(iter(names), f"{path.stem}.wav"))
+    return replace(table, names=tuple(names), in_time_order=onsets_s == sorted(onsets_s))
 
 
 def _sorted_table(events: list[tuple[float, float, str, str]], audio_name: str) -> EventTable:
@@ -140,15 +149,6 @@ def _audio_name(path: Path, line: int, cell: str) -> str:
     if steers(name):
         raise _mistake(path, line, "Audiofilename", f"is {name!r}; take out what does not print")
     return name
-
-
-def _only_name(path: Path, names: dict[str, int]) -> str:
-    if len(names) > 1:
-        (first, _), (second, line) = list(names.items())[:2]
-        raise _mistake(
-            path, line, "Audiofilename", f"is {second!r} after {first!r}; keep one csv per audio file"
-        )
-    return next(iter(names), f"{path.stem}.wav")
 
 
 def _times(path: Path, line: int, row: dict[str, str]) -> tuple[float, float]:

@@ -27,6 +27,16 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_checkpoint(made: argparse.ArgumentParser) -> None:
+    """The argument of the stages that work with a checkpoint of another run."""
+    made.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="RUN_OR_FILE",
+        help="use the checkpoint and the training features of another run",
+    )
+
+
 def run_folder(arguments: argparse.Namespace) -> Path:
     """The run's folder: as given, or runs/<name> in the project."""
     name = arguments.config.stem if arguments.config else "default"

@@ -145,6 +145,7 @@ class Train(Section):
     windows_per_class: PositiveInt | None
     validation_share: Annotated[float, Field(gt=0, le=0.5)]
     segment_windows: PositiveInt
+    window_classes: Literal["rotation", "all"]
     validation_windows_per_class: PositiveInt | None
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt
@@ -166,13 +167,20 @@ class SedBranch(Section):
     windows_per_step: PositiveInt
     head_learning_rate: LearningRate
     encoder_learning_rate: Annotated[float, Field(ge=0, le=1e30)]
+    batch_norm: Literal["adapting", "frozen", "recalculated"]
+    chunk_windows: PositiveInt
+    unit_frames: bool
+    reduction: Literal["sum", "mean"]
     support_weight: Positive
     training_weight: NotNegative
     negative_weight: NotNegative
     pseudo_weight: NotNegative
+    support_as_class: bool
     training_windows_per_class: Count
     training_frames: PositiveInt
-    training_share: Annotated[float, Field(gt=0, le=1)]
+    training_stride: PositiveInt
+    training_precision: Literal["float32", "float16"]
+    pseudo_rounds: Literal["every_step", "once"]
     pseudo_from_step: Count
     pseudo_margin: Share
     pseudo_windows: PositiveInt
@@ -182,6 +190,7 @@ class TeVadBranch(Section):
     steps: PositiveInt
     windows_per_step: PositiveInt
     learning_rate: LearningRate
+    enrolment_mask: Literal["embeddings", "features"]
 
 
 class Finetune(Section):
@@ -199,11 +208,12 @@ class Detect(Section):
     offset: NotNegative
     minimum: Share
     median_frames: Annotated[Whole, Field(ge=1)]
-    long_shot_s: Positive
+    long_shot_frames: PositiveInt
     long_smooth_frames: PositiveInt
-    fill_gap_s: NotNegative
+    fill_gap_frames: Count
     fill_gap_minimum: Share
     shortest_share: NotNegative
+    event_length: Literal["widened", "corrected"]
     strength: Positive
     length_spread: Positive
     likeness: NotNegative
@@ -241,6 +251,7 @@ class Config(Section):
     """All settings of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
+    shots: Literal[1, 2, 5, 10]
     paths: Paths
     corpus: CorpusFolders
     features: Features
@@ -268,6 +279,13 @@ class Config(Section):
         _require(
             self.detect.branches == "sed" or self.network.te_vad != "none",
             "detect.branches must be sed when network.te_vad is none",
+        )
+        _require(
+            self.finetune.sed.batch_norm != "adapting"
+            or self.finetune.sed.training_frames >= self.windows.frames,
+            f"finetune.sed.training_frames={self.finetune.sed.training_frames} cuts training windows, "
+            "but finetune.sed.batch_norm=adapting takes statistics of whole ones: set training_frames to "
+            f"{self.windows.frames}, or batch_norm to frozen or recalculated",
         )
         return self
 
@@ -336,7 +354,8 @@ def _parse_yaml(text: str, source: str) -> Any:
         raise FiveshotError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """The keys of a configuration file as they stand there, unchecked; FiveshotError where it is no YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -435,7 +454,7 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
     values: dict = {}
     sources = [base] if override is None or override.resolve() == base.resolve() else [base, override]
     for path in sources:
-        _merge(values, _read_yaml(path), str(path))
+        _merge(values, read_yaml(path), str(path))
     for text in settings:
         _merge(values, _one_setting(text), f"--set {text}")
     return build_config(values, " with ".join([str(sources[-1]), *(f"--set {s}" for s in settings)]))

@@ -10,7 +10,6 @@ A recording with something wrong is left out and told as a Problem; the others g
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from fiveshot.annotations import SINGLE_CLASS_COLUMN, EventTable, read_test_csv, read_training_csv, shots_of
+from fiveshot.annotations import (
+    SHOTS,
+    SINGLE_CLASS_COLUMN,
+    EventTable,
+    read_test_csv,
+    read_training_csv,
+    shots_of,
+)
 from fiveshot.audio import AudioInfo, probe
-from fiveshot.errors import FiveshotError, Problem, steers
+from fiveshot.errors import FiveshotError, Problem, escaped, steers
+from fiveshot.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -46,16 +53,17 @@ class Recording:
     channels: int
     duration_s: float
     events: EventTable
-    audio_name: str
+    audio_name: str  # the file's own, as in predictions; what the csv calls the audio is not used
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The usable recordings of a data set, sorted by key, and what is wrong with the others."""
+    """The usable recordings of a data set, sorted by key, what is wrong with the others, and what is odd."""
 
     train: tuple[Recording, ...]
     test: tuple[Recording, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_corpus(
@@ -64,14 +72,20 @@ def read_corpus(
     test_folder: str = "Validation_Set",
     need_train: bool = True,
     need_test: bool = True,
+    shots: int = SHOTS,
 ) -> Corpus:
-    """Read and check the splits that are needed; a split that is not needed stays empty, unread."""
+    """Read and check the splits that are needed; a split that is not needed stays empty, unread.
+
+    `shots`: so many POS events each test recording needs before its query.
+    """
     if not root.is_dir():
         raise FiveshotError(f"{root}: there is no such folder; give the one that holds {training_folder}.")
     problems: list[Problem] = []
-    train = _read_split(root / training_folder, "train", problems) if need_train else []
-    test = _read_split(root / test_folder, "test", problems) if need_test else []
-    return Corpus(tuple(train), tuple(_told_apart(test, problems)), tuple(problems))
+    train = _read_split(root / training_folder, "train", 0, problems) if need_train else []
+    test = _read_split(root / test_folder, "test", shots, problems) if need_test else []
+    named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
+    notes = [note for note in (other_names_note(named), shared_names_note(test)) if note]
+    return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes))
 
 
 def class_label(subset: str, class_name: str) -> str:
@@ -86,8 +100,28 @@ def training_classes(recordings: Iterable[Recording]) -> list[str]:
     )
 
 
+def of_one_name(recordings: Iterable[Recording]) -> list[list[Recording]]:
+    """The recordings that share their name with others, grouped by name, each group sorted by key."""
+    groups: dict[str, list[Recording]] = defaultdict(list)
+    for item in sorted(recordings, key=lambda item: item.key):
+        groups[item.name].append(item)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def shared_names_note(recordings: Iterable[Recording]) -> str:
+    """One line on test recordings of one name; empty where there are none."""
+    shown = [" and ".join(item.key for item in group) for group in of_one_name(recordings)]
+    if not shown:
+        return ""
+    plural = f"{len(shown)} names are" if len(shown) > 1 else "1 name is"
+    return (
+        f"note: {plural} that of several test recordings ({first_of(shown, '; ')}); each is fine-tuned and "
+        "scored by itself."
+    )
+
+
 def corpus_table(corpus: Corpus) -> str:
-    """The contents of a corpus as text: a row per split and subset, totals, then every problem."""
+    """The contents of a corpus as text: a row per split and subset, totals, every problem, every note."""
     rows = [HEADINGS]
     for split, recordings in (("train", corpus.train), ("test", corpus.test)):
         subsets = sorted({item.subset for item in recordings})
@@ -95,7 +129,7 @@ def corpus_table(corpus: Corpus) -> str:
         rows += [_row(split, "total", recordings)] if recordings else []
     count = len(corpus.problems)
     ending = [f"{count} problem{'' if count == 1 else 's'}", *(f"  {problem}" for problem in corpus.problems)]
-    return "\n".join([*_aligned(rows), *ending])
+    return "\n".join([*_aligned(rows), *ending, *map(escaped, corpus.notes)])
 
 
 def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str, ...]:
@@ -120,7 +154,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recording]:
+def _read_split(folder: Path, split: str, shots: int, problems: list[Problem]) -> list[Recording]:
     if not folder.is_dir():
         raise FiveshotError(
             f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
@@ -131,20 +165,20 @@ def _read_split(folder: Path, split: str, problems: list[Problem]) -> list[Recor
         if entry.is_dir() and os.path.realpath(entry) in above:
             problems.append(Problem(entry, "is a link back up to the corpus; take it out."))
         elif entry.is_dir():
-            recordings += _read_subset(entry, split, above, problems)
+            recordings += _read_subset(entry, split, shots, above, problems)
         elif _kind(entry) == "audio":
             problems.append(Problem(entry, f"lies in no subset folder; move it to {folder.name}/SUBSET/."))
     return sorted(recordings, key=lambda item: item.key)
 
 
 def _read_subset(
-    folder: Path, split: str, above: tuple[str, ...], problems: list[Problem]
+    folder: Path, split: str, shots: int, above: tuple[str, ...], problems: list[Problem]
 ) -> list[Recording]:
     groups = _by_stem(_files(folder, (*above, os.path.realpath(folder)), problems))
     if not groups:
         problems.append(Problem(folder, "holds no recordings; add NAME.wav or NAME.flac with NAME.csv."))
     pairs = (_pair(group, problems) for group in groups)
-    recordings = (_read_recording(folder, split, *pair, problems) for pair in pairs if pair)
+    recordings = (_read_recording(folder, split, shots, *pair, problems) for pair in pairs if pair)
     return [item for item in recordings if item]
 
 
@@ -182,8 +216,7 @@ def _kind(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    # macOS writes an accent as a letter of its own, others do not: one form makes the pair meet.
-    return unicodedata.normalize("NFC", path.stem)
+    return in_one_spelling(path.stem)  # so that audio and csv meet
 
 
 def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
@@ -213,7 +246,7 @@ def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | Non
 
 
 def _read_recording(
-    folder: Path, split: str, audio: Path, csv: Path, problems: list[Problem]
+    folder: Path, split: str, shots: int, audio: Path, csv: Path, problems: list[Problem]
 ) -> Recording | None:
     subset = folder.name
     info = _tried(audio, problems, lambda: probe(audio))
@@ -222,11 +255,11 @@ def _read_recording(
     )
     if info is None or events is None:
         return None
-    events = _tried(csv, problems, lambda: _fitted(csv, events, info, split))
+    events = _tried(csv, problems, lambda: _fitted(csv, events, info, shots))
     if events is None:
         return None
     key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
-    described = (info.sample_rate, info.channels, info.duration_s, events, events.audio_name)
+    described = (info.sample_rate, info.channels, info.duration_s, events, audio_name(csv))
     return Recording(split, subset, _stem(audio), key, audio, csv, *described)
 
 
@@ -239,8 +272,8 @@ def _tried(path: Path, problems: list[Problem], read: Callable[[], Value]) -> Va
         return None
 
 
-def _fitted(csv: Path, events: EventTable, info: AudioInfo, split: str) -> EventTable:
-    """The events clipped to the audio; events outside it, too few shots or no query are refused."""
+def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> EventTable:
+    """The events clipped to the audio; events outside it, too few shots (0: none) or no query are refused."""
     late = (events.onset_s >= info.duration_s) | (events.offset_s > info.duration_s + END_TOLERANCE_S)
     if late.any():
         first = int(np.argmax(late))
@@ -249,23 +282,9 @@ def _fitted(csv: Path, events: EventTable, info: AudioInfo, split: str) -> Event
             f"the end of the audio at {info.duration_s:.4f} s ({late.sum()} such); correct one of them."
         )
     events = replace(events, offset_s=np.minimum(events.offset_s, info.duration_s))
-    if split == "test" and shots_of(events, csv).offset_s[-1] >= info.duration_s:
+    if shots and shots_of(events, csv, shots).offset_s[-1] >= info.duration_s:
         raise FiveshotError(
-            f"{csv}: the fifth shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
+            f"{csv}: the last shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
             "give longer audio."
         )
     return events
-
-
-def _told_apart(recordings: list[Recording], problems: list[Problem]) -> list[Recording]:
-    """Recordings whose name no other has: the official prediction csv names the audio file alone."""
-    owners: dict[str, list[Recording]] = defaultdict(list)
-    for item in recordings:
-        for name in {item.name, Path(item.audio_name).stem}:
-            owners[name].append(item)
-    doubled = {item.key: name for name, items in owners.items() if len(items) > 1 for item in items}
-    for item in recordings:
-        if item.key in doubled:
-            message = f"another test recording is named {doubled[item.key]} too; rename one, also in its csv."
-            problems.append(Problem(item.audio, message))
-    return [item for item in recordings if item.key not in doubled]

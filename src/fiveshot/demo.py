@@ -8,13 +8,13 @@ from fiveshot.cli import parser, read_settings, run_folder, said
 
 
 def make(arguments) -> int:
-    """Generate the corpus of the run's seed, or keep the one that is there."""
+    """Generate the corpus of the run's seed and number of shots, or keep the one that is there."""
     from fiveshot.synthesis import SynthesisSettings, generate_corpus
 
     config = read_settings(arguments)
     folder = run_folder(arguments) / "corpus"
-    print(f"demo corpus: {folder}, seed {config.seed}", file=sys.stderr)
-    generate_corpus(folder, SynthesisSettings(seed=config.seed))
+    print(f"demo corpus: {folder}, seed {config.seed}, shots {config.shots}", file=sys.stderr)
+    generate_corpus(folder, SynthesisSettings(seed=config.seed, shots=config.shots))
     print(folder)
     return 0
 

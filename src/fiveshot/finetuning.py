@@ -8,52 +8,57 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
 from tqdm import tqdm
 
-from fiveshot.adaptation import Judged, Task, fit_sed, fit_te_vad, make_task
+from fiveshot.adaptation import BranchScores, Task, make_task
 from fiveshot.annotations import shots_of
 from fiveshot.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.compute import Backend, seed_of
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording
+from fiveshot.doubles import same_tasks
 from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.files import changes
 from fiveshot.likeness import likeness
 from fiveshot.model import FewShotNetwork
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
+from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, shots_are_long, wanted_branches
 from fiveshot.predictions import Detection
 from fiveshot.query import Recorded
 from fiveshot.runs import Run
 from fiveshot.sampling import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.sed import fit_sed
 from fiveshot.stages import labelled_files, opened
 from fiveshot.store import DAMAGE, FeatureFile, new_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.support import check_shots, find_support
+from fiveshot.te_vad import fit_te_vad
 from fiveshot.training import changed
 
 log = logging.getLogger("fiveshot")
-METHOD = 3  # raise when the same settings come to give other probabilities
+METHOD = 4  # raise when the same settings come to give other probabilities
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint ready for fine-tuning, with its training windows after the frozen blocks."""
+    """A checkpoint ready for fine-tuning; `training` gives its training windows after the frozen blocks."""
 
     network: FewShotNetwork
     info: CheckpointInfo
-    training: LowWindows
+    training: Callable[[], LowWindows]
     sources: dict[str, dict]  # branch → what its probabilities are made from, but for the recording
 
 
 def prepare(
     run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend
 ) -> Trained:
-    """Load the best checkpoint and send the training windows through its frozen blocks, once for all.
+    """Load the best checkpoint.
 
     Raises:
         FiveshotError: no checkpoint, or one of other features, network or classes.
@@ -69,6 +74,18 @@ def prepare(
     if different:
         log.info("note: the checkpoint was trained differently: %s", "; ".join(different))
     network.to(backend.device)
+
+    @cache  # once for all recordings, and not at all where every probability is kept
+    def training() -> LowWindows:
+        return training_windows(network, info, files, config, backend)
+
+    return Trained(network, info, training, sources)
+
+
+def training_windows(
+    network: FewShotNetwork, info: CheckpointInfo, files: list[LabelledFile], config: Config, backend: Backend
+) -> LowWindows:
+    """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
@@ -76,10 +93,10 @@ def prepare(
     features, labels = class_crops(
         files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
     )
-    # Only frames of a class count, unless the others are to be background.
+    # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
-    training = pass_frozen(network, features, labels, backend, wanted, half=True)
-    return Trained(network, info, training, sources)
+    wanted = None if settings.batch_norm == "adapting" else wanted
+    return pass_frozen(network, features, labels, backend, wanted, settings.training_precision == "float16")
 
 
 def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
@@ -87,22 +104,26 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
     values = config.model_dump(mode="json")
     finetune, labels, detect = values["finetune"], values["labels"], values["detect"]
     own = {name: finetune.pop(name) for name in BRANCHES}
-    # What of `detect` shapes the pseudo-labels, and of `labels` the training windows: the SED branch's alone.
+    # What of `detect` shapes the pseudo-labels, and of `labels` and `train` the training windows: the SED
+    # branch's alone.
     only_sed = {
+        "train": {"window_classes": values["train"]["window_classes"]},
         "labels": {"cut_events": labels["cut_events"]},
         "detect": {name: detect[name] for name in ("median_frames", "long_smooth_frames")},
     }
     found = {}
     for name in BRANCHES:
-        further = only_sed if name == "sed" else {"labels": {}, "detect": {}}
+        further = only_sed if name == "sed" else {"train": {}, "labels": {}, "detect": {}}
         found[name] = {
             "method": METHOD,
             "seed": config.seed,
+            "shots": config.shots,
             "checkpoint": checkpoint,
             "finetune": finetune | {name: own[name]},
             "windows": values["windows"],
+            "train": further["train"],
             "labels": further["labels"] | {"widen_s": labels["widen_s"]},
-            "detect": further["detect"] | {"long_shot_s": detect["long_shot_s"]},
+            "detect": further["detect"] | {"long_shot_frames": detect["long_shot_frames"]},
         }
     return found
 
@@ -113,21 +134,33 @@ def probability_path(run: Run, recording: Recording) -> Path:
 
 
 def finetune_recording(
-    path: Path, recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
+    path: Path,
+    recording: Recording,
+    file: FeatureFile,
+    trained: Trained,
+    config: Config,
+    backend: Backend,
+    same: RecordingProbabilities | None = None,
 ) -> RecordingProbabilities:
-    """Bring one probability file up to date and return what it holds; each branch is kept or made."""
+    """Bring one probability file up to date and return what it holds; each branch is kept or made.
+
+    `same`: what was found in another recording that is the same task (doubles.py), taken for this one too.
+    """
     sources = {name: values | {"features": file.mark} for name, values in trained.sources.items()}
     kept = _kept(path, recording, sources)
     missing = [b for b in wanted_branches(config.detect) if kept is None or b not in kept.branches]
     if kept is not None and not missing:
         return kept
+    if same is not None:
+        write_probabilities(path, same, sources)
+        return same
     task = recording_task(recording, file, trained, config, backend)
     judged = _fit(missing, task, recording, trained, config, backend)
     found = RecordingProbabilities(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
         widen_s=config.labels.widen_s,
-        shots_s=_shots_s(recording),
+        shots_s=_shots_s(recording, config.shots),
         branches=(kept.branches if kept else {}) | {name: one.probability for name, one in judged.items()},
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
         likeness=kept.likeness if kept else likeness(task.recorded, task.support),
@@ -145,6 +178,9 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> Recordi
     except FiveshotError:
         log.info("%s: made anew, as its probability file is damaged", recording.key)
         return None
+    if found.audio_name != recording.audio_name:  # of a version that took the csv's word for it
+        found = replace(found, audio_name=recording.audio_name)
+        write_probabilities(path, found, made_from)
     different = {name: changes(made_from[name], sources[name]) for name in found.branches}
     for name, texts in different.items():
         if texts:
@@ -159,20 +195,21 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> Recordi
     )
 
 
-def _shots_s(recording: Recording) -> np.ndarray:
-    shots = shots_of(recording.events, recording.csv)
+def _shots_s(recording: Recording, count: int) -> np.ndarray:
+    """Onset and offset of each shot: (count, 2) seconds."""
+    shots = shots_of(recording.events, recording.csv, count)
     return np.stack([shots.onset_s, shots.offset_s], axis=-1)
 
 
 def _fit(
     names: list[str], task: Task, recording: Recording, trained: Trained, config: Config, backend: Backend
-) -> dict[str, Judged]:
+) -> dict[str, BranchScores]:
     steps = {"sed": config.finetune.sed.steps, "te_vad": config.finetune.te_vad.steps}
     with tqdm(total=sum(steps[n] for n in names), desc=recording.name, unit="step", leave=False) as bar:
         fitted = {}
         for name in names:
             if name == "sed":
-                fitted[name] = fit_sed(trained.network, task, trained.training, config, backend, bar.update)
+                fitted[name] = fit_sed(trained.network, task, trained.training(), config, backend, bar.update)
             else:
                 fitted[name] = fit_te_vad(trained.network, task, config, backend, bar.update)
     for name, one in fitted.items():
@@ -187,12 +224,12 @@ def recording_task(
     recording: Recording, file: FeatureFile, trained: Trained, config: Config, backend: Backend
 ) -> Task:
     """The task of one recording, seeded by its subset and name alone, so that order does not matter."""
-    shots = shots_of(recording.events, recording.csv)
+    shots = shots_of(recording.events, recording.csv, config.shots)
     support = find_support(
         shots, recording.events.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s
     )
     check_shots(support, str(recording.csv))
-    long_shots = float((shots.offset_s - shots.onset_s).mean()) > config.detect.long_shot_s
+    long_shots = shots_are_long(support.shots, config.detect)
     recorded = Recorded(file, trained.info.mean, trained.info.deviation)
     seed = seed_of(config.seed, recording.subset, recording.name)
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
@@ -253,18 +290,22 @@ def finetune_all(
     files, classes, problems = labelled_files(run, config, corpus.train, strict)
     trained = prepare(run, files, classes, config, backend)
     detections: list[Detection] = []
+    twins, fitted = same_tasks(corpus.test), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
             file = opened(run, config, recording)
             path = probability_path(run, recording)
-            found = finetune_recording(path, recording, file, trained, config, backend)
+            same = fitted.get(twins.get(recording.key))
+            found = finetune_recording(path, recording, file, trained, config, backend, same)
             events = detect(found, config.detect)
         except FiveshotError as error:
             if strict or isinstance(error, WriteError):
                 raise
             problems.append(Problem(recording.audio, str(error)))
             continue
-        detections += events
+        if recording.key in twins.values():
+            fitted[recording.key] = found
+        detections += [replace(event, key=recording.key) for event in events]
         levels = ", ".join(f"{name} {level:.2f}" for name, level in found.levels.items())
         log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
     return detections, problems

@@ -25,8 +25,11 @@ def likeness(recorded: Recorded, support: Support) -> np.ndarray:
     """Likeness of each frame, taken as the middle of an event, to the shots: (frames,) float32.
 
     Of several feature channels that one counts in which the shots are most alike: compression hides calls
-    behind loud sounds, its absence hides faint ones. Where the shots are not alike in any, all is 1.
+    behind loud sounds, its absence hides faint ones. Where the shots are not alike in any, all is 1; so it
+    is with a single shot, which does not say how alike calls are.
     """
+    if len(support.shots) == 1:
+        return np.ones(recorded.n_frames, dtype=np.float32)
     background = _background(recorded, support)
     channels = [_channel(recorded, support, c, background[c]) for c in range(len(background))]
     level, values = max(channels, key=lambda channel: channel[0])
@@ -36,7 +39,7 @@ def likeness(recorded: Recorded, support: Support) -> np.ndarray:
 
 
 def _background(recorded: Recorded, support: Support) -> np.ndarray:
-    """Median of each mel band up to the end of the fifth shot: (channels, mels)."""
+    """Median of each mel band up to the end of the last shot: (channels, mels)."""
     return np.median(recorded.frames(0, max(support.query_start, int(support.shots[:, 1].max()))), axis=1)
 
 

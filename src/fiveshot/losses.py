@@ -32,6 +32,23 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor, frames_per_step: int) ->
     return -(picked * known).sum() / known.sum().clamp(min=1)
 
 
+def window_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, frames_per_step: int) -> Tensor:
+    """Cross-entropy summed over the frames of each window whose label is not -1, and over weighted windows.
+
+    Args:
+        logits: (batch, steps, classes).
+        labels: (batch, frames) int64.
+        weight: (batch,) what a known frame of each window counts.
+
+    Returns:
+        A scalar.
+    """
+    grouped = frames_by_step(labels, frames_per_step)
+    log_p = functional.log_softmax(logits.float(), dim=-1)
+    picked = log_p.gather(-1, grouped.clamp(min=0)) * (grouped != IGNORED)
+    return -(picked.sum((1, 2)) * weight).sum()
+
+
 def frame_accuracy(logits: Tensor, labels: Tensor, frames_per_step: int) -> tuple[int, int]:
     """Frames labelled rightly, and frames with a label."""
     grouped = frames_by_step(labels, frames_per_step)

@@ -77,6 +77,10 @@ class Block(nn.Module):
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return functional.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
+    def convolved_middle(self, x: Tensor) -> Tensor:
+        """The convolution alone, of the middle of three steps: (n, channels, 3, mel) → (..., 1, mel)."""
+        return functional.conv2d(x, self.conv.weight, self.conv.bias, self.conv.stride, (0, 1))
+
     def middle(self, x: Tensor) -> Tensor:
         """The answer for the middle of three steps: (batch, channels, 3, mel) → (batch, channels, 1, mel).
 
@@ -200,7 +204,7 @@ class FewShotNetwork(nn.Module):
     def __init__(self, features: int, mels: int, classes: int, network: Network) -> None:
         super().__init__()
         self.frames_per_step = network.frames_per_step
-        self.embedding = network.channels * mels // 16
+        self.mels, self.embedding = mels, network.channels * mels // 16
         self.encoder = Encoder(features, network)
         self.sed = nn.Linear(self.embedding, classes + 1)
         self.te_vad = HEADS[network.te_vad](self.embedding, network) if network.te_vad != "none" else None

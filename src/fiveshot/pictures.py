@@ -13,7 +13,6 @@ from fiveshot.errors import FiveshotError, Problem, WriteError
 from fiveshot.finetuning import probability_path, read_probabilities
 from fiveshot.plots import pick_stretches, plot_detection
 from fiveshot.postprocess import RecordingProbabilities, fuse, threshold
-from fiveshot.predictions import audio_key
 from fiveshot.runs import Run
 from fiveshot.stages import opened
 
@@ -27,9 +26,9 @@ def draw_detections(
 ) -> tuple[list[Path], list[Problem]]:
     """Draw the first `metric.pictures` recordings of each subset that have probabilities.
 
-    What cannot be drawn comes back as problems, or with `strict` stops it.
+    `predictions`: key of a recording → (events, 2) onsets and offsets in seconds. What cannot be drawn comes
+    back as problems, or with `strict` stops it.
     """
-    by_key = {audio_key(name): events for name, events in predictions.items()}
     drawn: dict[str, int] = defaultdict(int)
     targets: list[Path] = []
     problems: list[Problem] = []
@@ -37,7 +36,7 @@ def draw_detections(
         path = probability_path(run, recording)
         if drawn[recording.subset] < config.metric.pictures and path.exists():
             drawn[recording.subset] += 1
-            events = by_key.get(audio_key(recording.audio_name), np.zeros((0, 2)))
+            events = predictions.get(recording.key, np.zeros((0, 2)))
             try:
                 targets += draw_recording(run, config, recording, events)
             except FiveshotError as error:

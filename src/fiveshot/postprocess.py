@@ -10,10 +10,10 @@ from scipy.ndimage import median_filter
 from fiveshot.config import Detect
 from fiveshot.decoding import decode_events
 from fiveshot.predictions import Detection
-from fiveshot.windows import event_seconds, runs
+from fiveshot.windows import event_frames, event_seconds, runs
 
 BRANCHES = ("sed", "te_vad")
-SHORTEST_S = 1e-3  # what is left of an event that the query's start cuts off almost wholly
+SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RecordingProbabilities:
     Attributes:
         branches: branch name → P(POS) per frame (frames,).
         levels: branch name → confidence level θ.
-        shots_s: (5, 2) onsets and offsets of the shots.
+        shots_s: (shots, 2) onsets and offsets of the shots.
         likeness: (frames,) how like the shots an event around each frame would be; 1 as they are alike.
     """
 
@@ -37,7 +37,14 @@ class RecordingProbabilities:
 
     @property
     def query_start_s(self) -> float:
+        """The end of the last shot, before which no event may start."""
         return float(self.shots_s[-1, 1])
+
+    @property
+    def shot_frames(self) -> np.ndarray:
+        """First and end frame of each shot, widened as its labels are: (shots, 2)."""
+        n_frames = len(next(iter(self.branches.values())))
+        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.widen_s)
 
 
 def wanted_branches(settings: Detect) -> tuple[str, ...]:
@@ -59,8 +66,13 @@ def threshold(level: float, settings: Detect) -> float:
     return max(level - settings.offset, settings.minimum)
 
 
+def shots_are_long(shot_frames: np.ndarray, settings: Detect) -> bool:
+    """Whether the mean of the shots, (shots, 2) first and end frames as widened, exceeds the limit."""
+    return float((shot_frames[:, 1] - shot_frames[:, 0]).mean()) > settings.long_shot_frames
+
+
 def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum: float) -> np.ndarray:
-    """Close gaps between events that are shorter than `longest` frames and likely positive."""
+    """Close gaps between events that have fewer than `longest` frames and are likely positive."""
     filled = active.copy()
     for first, end in runs(~active):
         inside = first > 0 and end < len(active)
@@ -70,41 +82,63 @@ def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum
 
 
 def thresholded_spans(
-    probability: np.ndarray, limit: float, found: RecordingProbabilities, settings: Detect
+    query: np.ndarray, limit: float, found: RecordingProbabilities, settings: Detect
 ) -> np.ndarray:
-    """The published rule: threshold, gap filling for long shots, median filter, shortest length."""
-    active = probability > limit
-    lengths = found.shots_s[:, 1] - found.shots_s[:, 0]
-    if lengths.mean() > settings.long_shot_s:
-        longest = round(settings.fill_gap_s * found.frame_rate)
-        active = fill_gaps(active, probability, longest, settings.fill_gap_minimum)
+    """The published rule: threshold, gap filling for long shots, median filter, shortest length.
+
+    The published program compares an event's length as detected, in which the widening of its labels is
+    included, with the shortest shot as annotated. With a shot of 30 ms, 2 detected frames are then long
+    enough; with the widening taken back (`event_length: corrected`) 6 are needed.
+
+    Args:
+        query: (frames,) P(POS) from the first frame of the query on.
+        limit: the threshold.
+
+    Returns:
+        (events, 2) first and end frame in the query.
+    """
+    active = query > limit
+    if shots_are_long(found.shot_frames, settings):
+        active = fill_gaps(active, query, settings.fill_gap_frames, settings.fill_gap_minimum)
     spans = runs(median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0)
-    times = event_seconds(spans, found.frame_rate, found.widen_s)
-    # What reaches into the query from the fifth shot is judged by its part in the query.
-    lasting = times[:, 1] - np.maximum(times[:, 0], found.query_start_s)
-    return spans[lasting >= settings.shortest_share * lengths.min()]
+    lasting = (spans[:, 1] - spans[:, 0]) / found.frame_rate
+    if settings.event_length == "corrected":
+        times = _query_times(spans, found)
+        lasting = times[:, 1] - times[:, 0]
+    return spans[lasting >= settings.shortest_share * float(np.diff(found.shots_s).min())]
+
+
+def _query_times(spans: np.ndarray, found: RecordingProbabilities) -> np.ndarray:
+    """Seconds in the recording, (events, 2), of events in frames of the query; the widening is taken back.
+
+    An event that begins with the query's first frame is cut there, somewhere between its labels' start and
+    the event's own, so that nothing is taken back.
+    """
+    start = int(found.shot_frames[-1, 1])
+    times = event_seconds(spans + start, found.frame_rate, found.widen_s)
+    times[spans[:, 0] == 0, 0] = start / found.frame_rate
+    times[:, 0] = np.maximum(times[:, 0], found.query_start_s)
+    return times
 
 
 def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
     """The events of one recording's query, in time order."""
     probability, level = fuse(found, settings)
-    limit = threshold(level, settings)
-    first_frame = min(int(found.query_start_s * found.frame_rate), len(probability))
+    limit, start = threshold(level, settings), int(found.shot_frames[-1, 1])
+    query = probability[start:]
     if settings.decoder == "duration":
-        shots = (found.shots_s[:, 1] - found.shots_s[:, 0] + 2 * found.widen_s) * found.frame_rate
-        query = probability[first_frame:]
-        spans = decode_events(query, limit, shots, settings.strength, settings.length_spread) + first_frame
+        shots = (np.diff(found.shots_s)[:, 0] + 2 * found.widen_s) * found.frame_rate
+        spans = decode_events(query, limit, shots, settings.strength, settings.length_spread)
     else:
-        spans = thresholded_spans(probability, limit, found, settings)
-    spans = spans[found.likeness[spans.sum(axis=1) // 2] >= settings.likeness]
-    times = event_seconds(spans, found.frame_rate, found.widen_s)
+        spans = thresholded_spans(query, limit, found, settings)
+    spans = spans[found.likeness[spans.sum(axis=1) // 2 + start] >= settings.likeness]
     return [
         Detection(
             found.audio_name,
-            max(float(onset), found.query_start_s),
+            float(onset),
             min(float(offset), len(probability) / found.frame_rate),
-            float(probability[max(first, min(first_frame, end - 1)) : end].mean()),
+            float(query[first:end].mean()),
         )
-        for (first, end), (onset, offset) in zip(spans, times, strict=True)
-        if offset - max(onset, found.query_start_s) >= SHORTEST_S
+        for (first, end), (onset, offset) in zip(spans, _query_times(spans, found), strict=True)
+        if offset - onset >= SHORTEST_S
     ]

@@ -1,14 +1,14 @@
 """Predicted events as csv: one row per event, `Audiofilename,Starttime,Endtime`, times in seconds.
 
-The three-column form is what the official evaluation takes; a fourth column `Confidence` (mean probability
-of the event, 0 to 1) is written on request. Reading accepts further columns, a byte order mark and CRLF.
+The three-column form is what the official evaluation takes. A run's own form has two columns more,
+`Confidence` (mean probability of the event, 0 to 1) and `Recording` (the key that tells recordings of one
+name apart). Reading accepts further columns, a byte order mark and CRLF.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,27 +20,21 @@ from fiveshot.errors import FiveshotError
 from fiveshot.files import whole_file
 
 HEADER = ("Audiofilename", "Starttime", "Endtime")
-CONFIDENCE = "Confidence"
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac)$", re.IGNORECASE)
+OWN_HEADER = (*HEADER, "Confidence", "Recording")
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One predicted event: onset and offset in seconds from the start of the recording, confidence 0 to 1."""
+    """One predicted event: onset and offset in seconds from the start of the recording, confidence 0 to 1.
+
+    `key`: of its recording, SUBSET/optional/deeper/stem; other recordings may have the same name.
+    """
 
     audio_name: str
     onset_s: float
     offset_s: float
     confidence: float
-
-
-def audio_key(name: str) -> str:
-    """The name two files of one recording share: the last part of the path, without .wav or .flac.
-
-    A csv may say `bird.wav` where the disk holds `bird.flac`; both are the recording `bird`. Other dots
-    belong to the name (`site.3.wav` is `site.3`).
-    """
-    return _AUDIO_SUFFIX.sub("", re.split(r"[/\\]", name)[-1])
+    key: str = ""
 
 
 def write_predictions(path: Path, rows: Iterable[Detection]) -> None:
@@ -49,34 +43,37 @@ def write_predictions(path: Path, rows: Iterable[Detection]) -> None:
 
 
 def write_confident_predictions(path: Path, rows: Iterable[Detection]) -> None:
-    """Write the three columns and `Confidence`, sorted by name and onset."""
-    with_confidence = ([*_cells(row), repr(float(row.confidence))] for row in _sorted(rows))
-    _write(path, (*HEADER, CONFIDENCE), with_confidence)
+    """Write the three columns, `Confidence` and `Recording`, sorted by name, recording and onset."""
+    with_confidence = ([*_cells(row), repr(float(row.confidence)), row.key] for row in _sorted(rows))
+    _write(path, OWN_HEADER, with_confidence)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """Read predictions: name as in the csv -> (events, 2) onsets and offsets in seconds, in file order.
 
-    A file with a header and no rows holds no detections. Raises FiveshotError, with the line where there is
-    one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time that is no
-    number, not finite, negative or reversed.
+    In a file with the header of a run's own form the key in its last column is taken for the name, where
+    there is one. A file with a header and no rows holds no detections. Raises FiveshotError, with the line
+    where there is one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time
+    that is no number, not finite, negative or reversed.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     if not rows:
         raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
-    columns = _column_positions(f"{path}, line {rows[0][0]}", rows[0][1])
+    columns = column_positions(f"{path}, line {rows[0][0]}", rows[0][1], HEADER)
+    own = tuple(rows[0][1]) == OWN_HEADER
     events: dict[str, list[tuple[float, float]]] = {}
     for line, cells in rows[1:]:
         where = f"{path}, line {line}"
         name, onset_s, offset_s = _parse(where, cells, columns)
         if len(cells) != len(rows[0][1]):
             raise FiveshotError(f"{where}: {len(cells)} cells where the header has {len(rows[0][1])}.")
-        events.setdefault(name, []).append((onset_s, offset_s))
+        key = cells[-1] if own else ""
+        events.setdefault(key or name, []).append((onset_s, offset_s))
     return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
 
 
 def _sorted(rows: Iterable[Detection]) -> list[Detection]:
-    return sorted(rows, key=lambda row: (row.audio_name, row.onset_s, row.offset_s))
+    return sorted(rows, key=lambda row: (row.audio_name, row.key, row.onset_s, row.offset_s))
 
 
 def _cells(row: Detection) -> list[str]:
@@ -91,7 +88,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         writer.writerows(rows)
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Every row that is not blank, with the line it begins on."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -102,10 +99,11 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     return list(csv_rows(path, text))
 
 
-def _column_positions(where: str, header: list[str]) -> list[int]:
-    if any(header.count(column) != 1 for column in HEADER):
-        raise FiveshotError(f"{where}: the header must name {','.join(HEADER)}; it is {','.join(header)!r}.")
-    return [header.index(column) for column in HEADER]
+def column_positions(where: str, header: list[str], columns: Sequence[str]) -> list[int]:
+    """Where the columns stand in the header; FiveshotError unless each is there once."""
+    if any(header.count(column) != 1 for column in columns):
+        raise FiveshotError(f"{where}: the header must name {','.join(columns)}; it is {','.join(header)!r}.")
+    return [header.index(column) for column in columns]
 
 
 def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:

@@ -1,8 +1,8 @@
-"""One walk over a recording: embeddings and probabilities of every frame, in bounded memory.
+"""The windows of a recording: cut as published, sent through the frozen blocks once, predicted and stitched.
 
-Windows overlap five-fold, but their embeddings are those of the recording itself except within a few frames
-of a window's edge, nearly all of which stitching throws away. The encoder therefore runs once over the
-recording, in stretches with enough context on both sides, and windows are cut from its steps.
+Query windows begin at the end of the fifth shot and follow each other every 86 frames; the last one ends with
+the recording. Neighbours overlap five-fold, but the frozen blocks give the same step wherever it lies well
+inside a window, so that only the different steps are computed (`strips`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fiveshot.compute import Backend
 from fiveshot.config import Windows
-from fiveshot.model import CONTEXT_FRAMES, to_frames
+from fiveshot.model import CONTEXT_FRAMES, Encoder, FewShotNetwork, to_frames
 from fiveshot.store import FeatureFile
+from fiveshot.strips import LowWindows, pass_frozen
 from fiveshot.windows import query_starts, stitch
 
-WINDOWS_AT_ONCE = 16
+GROUP = 64  # windows that are predicted at once
+KEPT = 8  # groups kept after the frozen blocks: eight and a half minutes of audio
+PIECE_FRAMES = 1720  # of a recording whose embeddings are computed at once
+
+Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) → P(POS) (windows, outputs)
 
 
 @dataclass(frozen=True)
@@ -41,72 +47,109 @@ class Recorded:
         return np.pad(values.astype(np.float32), ((0, 0), (0, end - first - values.shape[1]), (0, 0)))
 
 
-def aligned_starts(n_frames: int, windows: Windows, frames_per_step: int) -> np.ndarray:
-    """Query windows, each moved to the next whole step."""
-    starts = query_starts(n_frames, windows.frames, windows.hop_frames)
-    return -(-starts // frames_per_step) * frames_per_step
+class FrozenWindows:
+    """The windows of one span of a recording, after the frozen blocks.
 
-
-def stretches(
-    recorded: Recorded, windows: Windows, frames_per_step: int, device: torch.device
-) -> Iterator[tuple[np.ndarray, Tensor, slice]]:
-    """Walk the recording: (starts of some windows, features with context, steps without the context).
-
-    The steps cover the windows and begin at the first of them.
+    Of long recordings the windows pass the frozen blocks again each time, so that memory is bounded.
     """
-    starts = aligned_starts(recorded.n_frames, windows, frames_per_step)
-    length = -(-windows.frames // frames_per_step) * frames_per_step
-    for i in range(0, len(starts), WINDOWS_AT_ONCE):
-        group = starts[i : i + WINDOWS_AT_ONCE]
-        left = min(CONTEXT_FRAMES, int(group[0]))
-        end = int(group[-1]) + length
-        # Beyond the recording there is nothing: the encoder pads there as it does at a window's edge.
-        right = max(min(CONTEXT_FRAMES, recorded.n_frames - end), 0)
-        features = recorded.frames(int(group[0]) - left, end + right)
-        skip = left // frames_per_step
-        steps = slice(skip, skip + (end - int(group[0])) // frames_per_step)
-        yield group, torch.from_numpy(features)[None].to(device), steps
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        first: int,
+        end: int,
+        windows: Windows,
+        network: FewShotNetwork,
+        backend: Backend,
+    ) -> None:
+        """`first`, `end`: the span in frames; a span shorter than a window is followed by silence (zeros)."""
+        self.recorded, self.network, self.backend = recorded, network, backend
+        self.first, self.end, self.window, self.hop = first, end, windows.frames, windows.hop_frames
+        self.starts = first + query_starts(end - first, windows.frames, windows.hop_frames)
+        self._kept: dict[int, LowWindows] = {}
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def pass_frozen(self, chosen: np.ndarray) -> LowWindows:
+        """The windows of these numbers after the frozen blocks; their labels are all background."""
+        starts = self.starts[chosen]
+        at = starts[:, None] + np.arange(self.window)
+        features = np.empty(
+            (len(starts), len(self.recorded.mean), self.window, self.network.mels), np.float32
+        )
+        # Windows that overlap are read together; those far from each other are not read across.
+        order = np.argsort(starts, kind="stable")
+        far = np.flatnonzero(np.diff(starts[order]) > self.window) + 1
+        for near in np.split(order, far):
+            first = int(starts[near[0]])
+            span = self._span(first, int(starts[near[-1]]) + self.window)
+            features[near] = span[:, at[near] - first].swapaxes(0, 1)
+        labels = np.zeros(at.shape, dtype=np.int64)
+        return pass_frozen(self.network, features, labels, self.backend, frames=np.minimum(at, self.end))
+
+    def _span(self, first: int, end: int) -> np.ndarray:
+        """(channels, end - first, mels); zeros beyond the end of the windows' span."""
+        inside = self.recorded.frames(first, min(end, self.end))
+        return np.pad(inside, ((0, 0), (0, end - first - inside.shape[1]), (0, 0)))
+
+    def groups(self) -> Iterator[LowWindows]:
+        """All windows in order, some at a time."""
+        for number, first in enumerate(range(0, len(self), GROUP)):
+            group = self._kept.get(number)
+            if group is None:
+                group = self.pass_frozen(np.arange(first, min(first + GROUP, len(self))))
+                if number < KEPT:
+                    self._kept[number] = group
+            yield group
+
+    def items(self, chosen: np.ndarray) -> list[tuple[LowWindows, np.ndarray]]:
+        """The windows of these numbers in their order, as runs that lie in one `LowWindows`."""
+        if len(chosen) == 0:
+            return []
+        if any(number // GROUP not in self._kept for number in chosen):
+            return [(self.pass_frozen(chosen), np.arange(len(chosen)))]
+        group, at = np.divmod(np.asarray(chosen), GROUP)
+        cuts = np.flatnonzero(np.diff(group)) + 1
+        return [
+            (self._kept[int(g[0])], a) for g, a in zip(np.split(group, cuts), np.split(at, cuts), strict=True)
+        ]
+
+    @torch.no_grad()
+    def predict(self, encoder: Encoder, predict: Predict, output_frames: int) -> np.ndarray:
+        """P(POS) of every frame of every window, by the running statistics: (windows, frames) float32.
+
+        `output_frames`: frames that one output of `predict` stands for.
+        """
+        values, done = np.empty((len(self), self.window), np.float32), 0
+        for group in self.groups():
+            strip = group.strip(np.arange(len(group)))
+            with self.backend.autocast():
+                embedding = strip.embedded(encoder).float()
+            for piece, labels in strip.windows(embedding):
+                p = to_frames(predict(piece).float(), output_frames, self.window)
+                values[done : done + len(labels)] = p.cpu().numpy()
+                done += len(labels)
+        return values
+
+    def stitch(self, values: np.ndarray) -> np.ndarray:
+        """Join what was predicted for the windows: (windows, frames) → (end - first,)."""
+        count = max(self.end - self.first, self.window)
+        return stitch(values, self.starts - self.first, count, self.hop)[: self.end - self.first]
 
 
-Encode = Callable[[Tensor], Tensor]  # features (1, channels, frames, mels) → (1, steps, embedding)
-Judge = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) → P(POS) (windows, steps)
-
-
-@torch.inference_mode()
-def probabilities(
-    recorded: Recorded,
-    windows: Windows,
-    frames_per_step: int,
-    device: torch.device,
-    encode: Encode,
-    judge: Judge,
-) -> np.ndarray:
-    """P(POS) of every frame, windows stitched: (n_frames,) float32."""
-    per_window = -(-windows.frames // frames_per_step)
-    starts = aligned_starts(recorded.n_frames, windows, frames_per_step)
-    # One array from the beginning: thousands of small ones, each kept amid the large ones of the network
-    # that come and go, leave holes too small to be used again, gigabytes of them in ten hours.
-    found, done = np.empty((len(starts), windows.frames), np.float32), 0
-    for group, features, steps in stretches(recorded, windows, frames_per_step, device):
-        embedding = encode(features)[0, steps]
-        first = torch.from_numpy((group - group[0]) // frames_per_step)
-        index = (first[:, None] + torch.arange(per_window)).to(device)
-        judged = to_frames(judge(embedding[index]), frames_per_step, windows.frames)
-        found[done : done + len(group)] = judged.float().cpu().numpy()
-        done += len(group)
-    count = max(recorded.n_frames, windows.frames)
-    return stitch(found, starts, count, windows.hop_frames)[: recorded.n_frames]
-
-
-@torch.inference_mode()
-def embeddings(
-    recorded: Recorded, windows: Windows, frames_per_step: int, device: torch.device, encode: Encode
-) -> np.ndarray:
-    """The embedding of every step of the recording: (steps, embedding) float32."""
-    rows: list[np.ndarray] = []
-    done = 0
-    for group, features, steps in stretches(recorded, windows, frames_per_step, device):
-        values = encode(features)[0, steps].float().cpu().numpy()
-        rows.append(values[done - int(group[0]) // frames_per_step :])
-        done = int(group[0]) // frames_per_step + len(values)
-    return np.concatenate(rows)[: -(-recorded.n_frames // frames_per_step)]
+@torch.no_grad()
+def embeddings(recorded: Recorded, encoder: Encoder, backend: Backend) -> np.ndarray:
+    """The embedding of every step of the recording as a whole: (steps, embedding) float32."""
+    per_step, rows = encoder.frames_per_step, []
+    piece = -(-PIECE_FRAMES // per_step) * per_step
+    for first in range(0, recorded.n_frames, piece):
+        left = min(CONTEXT_FRAMES, first)
+        end = min(first + piece, recorded.n_frames)
+        right = min(CONTEXT_FRAMES, recorded.n_frames - end)
+        features = torch.from_numpy(recorded.frames(first - left, end + right))[None].to(backend.device)
+        with backend.autocast():
+            values = encoder(features)[0].float()
+        skip = left // per_step
+        rows.append(values[skip : skip + -(-(end - first) // per_step)].cpu().numpy())
+    return np.concatenate(rows)

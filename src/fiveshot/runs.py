@@ -23,9 +23,14 @@ LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one run."""
+    """The files of one run.
+
+    `checkpoint` and `training_features` are those of another run, in place of its own (see borrowing.py).
+    """
 
     folder: Path
+    checkpoint: Path | None = None
+    training_features: Path | None = None
 
     @property
     def config(self) -> Path:
@@ -45,7 +50,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        return self.folder / "checkpoints" / "best.pt"
+        return self.checkpoint or self.folder / "checkpoints" / "best.pt"
 
     @property
     def probabilities(self) -> Path:
@@ -68,12 +73,19 @@ class Run:
         return self.folder / "report.json"
 
     @property
+    def submission(self) -> Path:
+        return self.folder / "submission"
+
+    @property
     def pictures(self) -> Path:
         return self.folder / "pictures"
 
-    def features(self, config: Config) -> Path:
-        """Where feature files lie: the configured folder, or one inside the run."""
-        return Path(config.paths.features) if config.paths.features else self.folder / "features"
+    def features(self, config: Config, split: str = "test") -> Path:
+        """Where feature files lie: the configured folder, that of another run, or one inside the run."""
+        if config.paths.features:
+            return Path(config.paths.features)
+        borrowed = self.training_features if split == "train" else None
+        return borrowed or self.folder / "features"
 
 
 @contextmanager

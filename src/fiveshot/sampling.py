@@ -1,4 +1,4 @@
-"""Which windows are trained on, in which order, and which window enrols each of them.
+"""Which windows are trained on, for which class, in which order, and which window enrols each of them.
 
 Every draw follows from (seed, epoch, position), so that the order of work and the number of loading
 processes change nothing.
@@ -7,7 +7,7 @@ processes change nothing.
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +33,16 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class Window:
-    """One training window and the classes seen in it (with more frames than none, not ignored)."""
+    """One training window and its target classes: one as a rule, none in a background window."""
 
     file: int
     start: int
-    classes: tuple[int, ...]
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class WindowSet:
-    """Windows, and for every class (1..C) the windows that hold it."""
+    """Windows in file order, and for every class (1..C) the windows whose target it is."""
 
     windows: tuple[Window, ...]
     by_class: dict[int, tuple[int, ...]]
@@ -63,28 +63,71 @@ def label_frames(file: FeatureFile, subset: str, classes: list[str], widen_s: fl
 
 
 def list_windows(files: list[LabelledFile], config: Config) -> list[Window]:
-    """All windows that hold a class, and a drawn share of those that do not."""
+    """All windows that hold a class, with their target classes, and a drawn share of those without a class.
+
+    Args:
+        files: the training recordings; windows are listed in their order.
+
+    Returns:
+        Windows with a class in file order, then background windows in file order.
+
+    Raises:
+        FiveshotError: no window holds a class.
+    """
     frames, hop = config.windows.frames, config.windows.hop_frames
-    found: list[Window] = []
+    places: list[tuple[int, int]] = []
+    held: list[tuple[int, ...]] = []
     empty: list[Window] = []
     for number, file in enumerate(files):
         for start in window_starts(len(file.labels), frames, hop):
             labels = window_labels(file.labels, start, frames, config.labels.cut_events)
             classes = tuple(int(c) for c in np.unique(labels[labels > 0]))
-            (found if classes else empty).append(Window(number, int(start), classes))
-    if not found:
+            if classes:
+                places.append((number, int(start)))
+                held.append(classes)
+            else:
+                empty.append(Window(number, int(start), ()))
+    if not held:
         raise FiveshotError(
             "no training window holds a whole event; check the training csv files, "
             "or set labels.cut_events=keep."
         )
-    keep = min(len(empty), round(config.windows.background_share * len(found)))
+    targets = held if config.train.window_classes == "all" else rotated_targets(held)
+    keep = min(len(empty), round(config.windows.background_share * len(held)))
     rng = np.random.default_rng([config.seed, 1])
     chosen = rng.choice(len(empty), size=keep, replace=False) if keep else []
-    return found + [empty[i] for i in sorted(chosen)]
+    listed = [Window(*place, classes) for place, classes in zip(places, targets, strict=True)]
+    return listed + [empty[i] for i in sorted(chosen)]
+
+
+def rotated_targets(held: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """One target class per window, as in the published program: windows of equal classes take them in turn.
+
+    The first window that holds classes 1 and 3 serves 1, the next that holds these two serves 3, and so on.
+    A class to which no turn comes (it shares every one of its windows, and such windows are few) would never
+    be trained on as a target: the first window that holds it serves it as well as its own target.
+
+    Args:
+        held: the classes of each window, in ascending order, at least one.
+
+    Returns:
+        The target classes of each window, in the same order.
+    """
+    turns: dict[tuple[int, ...], int] = {}
+    targets: list[tuple[int, ...]] = []
+    for classes in held:
+        turn = turns.get(classes, 0)
+        turns[classes] = turn + 1
+        targets.append((classes[turn % len(classes)],))
+    without = sorted({c for classes in held for c in classes} - {c for (c,) in targets})
+    for c in without:
+        first = next(i for i, classes in enumerate(held) if c in classes)
+        targets[first] = tuple(sorted((*targets[first], c)))
+    return targets
 
 
 def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, WindowSet]:
-    """Training and held-out windows, stratified by class, without a frame on both sides.
+    """Training and held-out windows, stratified by target class, without a frame on both sides.
 
     Recordings are cut into segments; whole segments are held out, and training windows that reach into
     one are left out.
@@ -92,7 +135,7 @@ def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, Win
     length = config.train.segment_windows * config.windows.hop_frames
     groups = np.array([[w.file, w.start // length] for w in windows])
     _, group = np.unique(groups, axis=0, return_inverse=True)
-    target = _rarest_class(windows)
+    target = _rarest_target(windows)
     folds = max(2, round(1 / config.train.validation_share))
     for held in _folds(target, group.ravel(), folds, config.seed):
         train, valid = _without_overlap(windows, held, config.windows.frames)
@@ -117,27 +160,31 @@ def _folds(target: np.ndarray, group: np.ndarray, folds: int, seed: int) -> list
         return [set(held.tolist()) for _, held in splitter.split(np.zeros(len(target)), target, group)]
 
 
-def _rarest_class(windows: list[Window]) -> np.ndarray:
-    """For stratification, each window stands for the rarest class that it holds."""
+def _rarest_target(windows: list[Window]) -> np.ndarray:
+    """For stratification, a window of several target classes stands for the rarest of them."""
     count: dict[int, int] = {}
     for window in windows:
-        for c in window.classes:
+        for c in window.targets:
             count[c] = count.get(c, 0) + 1
-    return np.array([min(w.classes, key=lambda c: (count[c], c), default=0) for w in windows])
+    return np.array([min(w.targets, key=lambda c: (count[c], c), default=0) for w in windows])
 
 
 def _without_overlap(windows: list[Window], held: set[int], frames: int) -> tuple[WindowSet, WindowSet]:
     chosen = [windows[i] for i in sorted(held)]
     touched = _overlapping(windows, chosen, frames)
     train = [w for i, w in enumerate(windows) if i not in held and not touched[i]]
-    kept = {c for w in train for c in w.classes}
+    kept = {c for w in train for c in w.targets}
     # A class must not be lost to training because all its windows were held out or touch those that were.
-    lost = {c for w in windows for c in w.classes} - kept
+    lost = {c for w in windows for c in w.targets} - kept
     present = set(train)
-    train += [w for w in windows if lost & set(w.classes) and w not in present]
+    train += [w for w in windows if lost & set(w.targets) and w not in present]
     blocked = _overlapping(chosen, train, frames)
     valid = [w for w, taken in zip(chosen, blocked, strict=True) if not taken]
-    return window_set(sorted(train, key=lambda w: (w.file, w.start))), window_set(valid)
+    return window_set(sorted(train, key=_place)), window_set(sorted(valid, key=_place))
+
+
+def _place(window: Window) -> tuple[int, int]:
+    return window.file, window.start
 
 
 def _overlapping(windows: list[Window], others: list[Window], frames: int) -> np.ndarray:
@@ -156,28 +203,32 @@ def _overlapping(windows: list[Window], others: list[Window], frames: int) -> np
 
 
 def window_set(windows: list[Window]) -> WindowSet:
-    """Index windows by class."""
+    """Index windows by target class."""
     by_class: dict[int, list[int]] = {}
     for i, window in enumerate(windows):
-        for c in window.classes:
+        for c in window.targets:
             by_class.setdefault(c, []).append(i)
     return WindowSet(tuple(windows), {c: tuple(by_class[c]) for c in sorted(by_class)})
+
+
+def windows_per_class(windows: WindowSet, per_class: int | None) -> int:
+    """How often an epoch draws each class: `per_class` times, or as often as the largest has windows."""
+    return per_class or max(len(members) for members in windows.by_class.values())
 
 
 def epoch_draw(windows: WindowSet, per_class: int | None, rng: np.random.Generator) -> list[tuple[int, int]]:
     """One epoch as (window, target class) pairs, shuffled: every class equally often.
 
     Each class runs through its own windows in random order, again and again, until it has been drawn
-    `per_class` times (None: as often as the largest class has windows). Background windows come once.
+    `windows_per_class` times. Background windows come once.
     """
-    largest = max(len(members) for members in windows.by_class.values())
-    times = per_class or largest
+    times = windows_per_class(windows, per_class)
     pairs: list[tuple[int, int]] = []
     for c, members in windows.by_class.items():
         rounds = -(-times // len(members))
         order = np.concatenate([rng.permutation(members) for _ in range(rounds)])[:times]
         pairs += [(int(i), c) for i in order]
-    pairs += [(i, 0) for i, w in enumerate(windows.windows) if not w.classes]
+    pairs += [(i, 0) for i, w in enumerate(windows.windows) if not w.targets]
     return [pairs[i] for i in rng.permutation(len(pairs))]
 
 
@@ -208,7 +259,7 @@ class WindowDataset(Dataset):
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([*self.seed, item])
         index, target = self.pairs[item]
-        if target not in self.windows.by_class:  # a background window is asked for a class it does not hold
+        if target not in self.windows.by_class:  # a background window is asked for some class
             target = int(rng.choice(list(self.windows.by_class)))
         window, labels = self._cut(index, rng)
         sample = {"features": window, "labels": torch.from_numpy(labels), "target": torch.tensor(target)}
@@ -239,14 +290,16 @@ class WindowDataset(Dataset):
         return enrolled, torch.from_numpy(mask)
 
     def _partner(self, index: int, members: tuple[int, ...], rng: np.random.Generator) -> int:
-        place = members.index(index) if index in members else 0
+        """The window that enrols window `index`: another one of the class, itself where there is none."""
+        place = bisect_left(members, index)
+        own = place < len(members) and members[place] == index
         if self.config.train.enrolment == "previous":
-            return members[place - 1]
-        others = len(members) - (index in members)
+            return members[place - 1] if place > 0 else members[0]
+        others = len(members) - own
         if others == 0:
             return index
         drawn = int(rng.integers(others))
-        return members[drawn + (index in members and drawn >= place)]
+        return members[drawn + (own and drawn >= place)]
 
 
 def class_crops(
@@ -258,7 +311,7 @@ def class_crops(
     config: Config,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training windows for fine-tuning, the same number of every class, cut down to `frames` around an event.
+    """Training windows for fine-tuning, as many of every target class, cut down to `frames` around an event.
 
     In each stretch of them every class is there: first one of each, then another one of each.
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from fiveshot.borrowing import OWN, checkpoint_text, with_remembered_checkpoint
 from fiveshot.config import Config
 from fiveshot.corpus import Corpus, Recording, corpus_table, read_corpus, training_classes
 from fiveshot.errors import FiveshotError, Problem
@@ -21,8 +22,9 @@ log = logging.getLogger("fiveshot")
 def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_test: bool = True) -> Corpus:
     """Read the corpus and print its table; with `strict`, a problem is an error."""
     folders = config.corpus
+    data = Path(config.paths.data)
     corpus = read_corpus(
-        Path(config.paths.data), folders.training_folder, folders.test_folder, need_train, need_test
+        data, folders.training_folder, folders.test_folder, need_train, need_test, config.shots
     )
     log.info("%s", corpus_table(corpus))
     if strict and corpus.problems:
@@ -32,7 +34,7 @@ def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_t
 
 def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
     """The feature file of a recording, made from annotations and audio as they are now."""
-    path = feature_path(run.features(config), recording)
+    path = feature_path(run.features(config, recording.split), recording)
     file = open_features(path, config.features)
     for what, before, now in (
         ("annotations", file.events, recording.events),
@@ -44,7 +46,7 @@ def opened(run: Run, config: Config, recording: Recording) -> FeatureFile:
 
 
 # What predictions depend on; the other sections say where things lie and how they are computed.
-_PREDICTING = ("seed", "features", "labels", "windows", "network", "train", "finetune", "detect")
+_PREDICTING = ("seed", "shots", "features", "labels", "windows", "network", "train", "finetune", "detect")
 
 
 def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> None:
@@ -53,8 +55,8 @@ def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> Non
     write_json(run.predictions_note, note | {"fingerprint": fingerprint(note)})
 
 
-def noted_predictions(run: Run, config: Config) -> set[str]:
-    """The keys of the recordings that the run's predictions are of.
+def noted_predictions(run: Run, config: Config) -> tuple[Run, set[str]]:
+    """The run with the checkpoint its predictions were made with, and the keys of their recordings.
 
     Raises:
         FiveshotError: no predictions, or made with other settings or another checkpoint, or changed since.
@@ -65,20 +67,28 @@ def noted_predictions(run: Run, config: Config) -> set[str]:
     if not isinstance(note, dict) or note.pop("fingerprint", None) != fingerprint(note):
         raise FiveshotError(f"{run.predictions_note}: damaged; run the finetune stage again.")
     recordings = note.pop("recordings")
+    run = with_remembered_checkpoint(run, note.get("checkpoint_file", OWN))
+    if run.checkpoint and not run.checkpoint.is_file():
+        raise FiveshotError(
+            f"{run.checkpoint}: the checkpoint of {run.predictions} is gone; put it back, or fine-tune again "
+            "with --checkpoint."
+        )
     different = changes(note, _made_from(run, config))
     if different:
         raise FiveshotError(
             f"{run.predictions}: not made with what is there now ({'; '.join(different)}); run the finetune "
             "stage again, which repeats only what changed, or give the settings it was made with."
         )
-    return {str(key) for key in recordings}
+    return run, {str(key) for key in recordings}
 
 
 def _made_from(run: Run, config: Config) -> dict:
     values = config.model_dump(mode="json")
-    files = {"checkpoint": run.best, "predictions.csv": run.predictions}
+    written = run.predictions, run.confident_predictions
+    files = {"checkpoint": run.best} | {path.name: path for path in written}
     found = {name: sha256(path) if path.exists() else None for name, path in files.items()}
-    return found | {"settings": {name: values[name] for name in _PREDICTING}}
+    settings = {name: values[name] for name in _PREDICTING}
+    return found | {"checkpoint_file": checkpoint_text(run), "settings": settings}
 
 
 def labelled_files(

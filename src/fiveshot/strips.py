@@ -95,19 +95,30 @@ class LowWindows:
         """All windows."""
         return self.strip(np.arange(len(self)))
 
+    def draw(self, count: int, generator: torch.Generator) -> np.ndarray:
+        """Numbers of randomly drawn windows, all of them in order when there are no more than `count`."""
+        if count >= len(self):
+            return np.arange(len(self))
+        return torch.randperm(len(self), generator=generator)[:count].numpy()
+
     def pick(self, count: int, generator: torch.Generator) -> Strip:
         """A random choice of windows, all of them in order when there are no more than `count`."""
-        if count >= len(self):
-            return self.whole
-        return self.strip(torch.randperm(len(self), generator=generator)[:count].numpy())
+        return self.whole if count >= len(self) else self.strip(self.draw(count, generator))
 
-    def part(self, number: int, parts: int) -> Strip:
-        """One of so many parts of about equal size, windows in order."""
-        return self.strip(np.array_split(np.arange(len(self)), parts)[number])
+    def dense(self, chosen: np.ndarray) -> Tensor:
+        """These windows whole: (len(chosen), channels, steps, mels / 4), channels last in memory.
 
-    def strip(self, chosen: np.ndarray) -> Strip:
-        """These windows, as one strip."""
+        Only for windows that were passed with every frame wanted.
+        """
+        row = torch.from_numpy(self.row[chosen]).to(self.rows.device)
+        return self.rows.index_select(0, row.flatten()).float().unflatten(0, row.shape).permute(0, 3, 1, 2)
+
+    def strip(self, chosen: np.ndarray, wanted: np.ndarray | None = None) -> Strip:
+        """These windows, as one strip; `wanted`, (len(chosen), frames) bool, leaves further steps out."""
         kind, device = self.kind[chosen], self.rows.device
+        if wanted is not None:
+            per_step = -(-wanted.shape[1] // kind.shape[1])
+            kind = np.where(_by_step(wanted, per_step).any(axis=2), kind, -1)
         wanted = np.flatnonzero(kind >= 0)
         wanted = wanted if len(wanted) else np.zeros(1, dtype=np.int64)  # there is a place to point to
         _, first, same = np.unique(kind.flat[wanted], return_index=True, return_inverse=True)
@@ -145,6 +156,7 @@ def pass_frozen(
     backend: Backend,
     wanted: np.ndarray | None = None,
     half: bool = False,
+    frames: np.ndarray | None = None,
 ) -> LowWindows:
     """Send windows through blocks 1 and 2.
 
@@ -153,9 +165,10 @@ def pass_frozen(
         labels: (windows, frames).
         wanted: (windows, frames), where embeddings will be asked for; None: everywhere.
         half: keep the rows in half precision.
+        frames: (windows, frames) int64 from 0 up, equal numbers where frames are equal; None: compare them.
     """
     per_step = network.frames_per_step
-    frames = _numbered(features.transpose(0, 2, 1, 3))
+    frames = _numbered(features.transpose(0, 2, 1, 3)) if frames is None else frames
     wanted = np.ones(labels.shape, dtype=bool) if wanted is None else wanted
     asked = _by_step(wanted, per_step).any(axis=2)
     needed = around(asked, HIGH_REACH, HIGH_REACH)[:, HIGH_REACH:-HIGH_REACH]

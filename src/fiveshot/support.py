@@ -1,4 +1,4 @@
-"""The support of one recording: five shots, the gaps between them, and the windows learnt from."""
+"""The support of one recording: its shots, the gaps between them, and the windows learnt from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Support:
     """What is known of a recording before its query begins, in frames.
 
     Attributes:
-        shots: (5, 2) first and end frame of each shot.
+        shots: (shots, 2) first and end frame of each shot.
         gaps: (gaps, 2) first and end of each stretch known to hold no event.
         query_start: first frame of the query.
     """
@@ -43,9 +43,13 @@ class Support:
 def find_support(
     shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, widen_s: float
 ) -> Support:
-    """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event."""
+    """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event.
+
+    As published, the query starts at the end of the last shot as widened, so that none of its frames is
+    labelled as shot.
+    """
     spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, widen_s)
-    query_start = min(int(shots.offset_s[-1] * frame_rate), n_frames)
+    query_start = int(spans[-1, 1])
     free = np.ones(query_start, dtype=bool)
     for first, end in [
         *spans,
@@ -80,16 +84,31 @@ def support_windows(
 def reconstructed_window(
     features: np.ndarray, support: Support, settings: SupportSettings, window: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random gaps and shots in turn until the window is full: (channels, window, mels), (window,)."""
+    """Random gaps and shots in turn until the window is full, never ending in a cut shot, as published.
+
+    A shot that no longer fits is left out, and the next gap is tried; only a gap is cut at the window's end.
+    Pieces are at most half a window long, so that at least one shot fits behind the first gap. Without any
+    gap the window is full of shots, and the last of them has to be cut.
+
+    Args:
+        features: (channels, frames, mels) of the recording, at least as far as shots and gaps reach.
+        window: frames of the window.
+
+    Returns:
+        features (channels, window, mels) and labels (window,): 1 shot, 0 gap, -1 where two pieces blend.
+    """
+    longest, fade = min(settings.crop_frames, window // 2), settings.crossfade_frames
     pieces: list[tuple[np.ndarray, int]] = []
     filled = 0
     kinds = [(support.gaps, 0), (support.shots, 1)] if len(support.gaps) else [(support.shots, 1)]
-    while filled < window:
+    while filled < window:  # every round adds a gap, or a shot where there are no gaps: one frame or more
         for spans, label in kinds:
-            piece = _random_crop(features, spans, settings.crop_frames, rng)
-            pieces.append((piece, label))
-            filled += piece.shape[1] - _overlap(filled, piece.shape[1], settings.crossfade_frames)
-    return _joined(pieces, window, settings.crossfade_frames)
+            piece = _random_crop(features, spans, longest, rng)
+            added = piece.shape[1] - _overlap(filled, piece.shape[1], fade)
+            if label == 0 or filled + added <= window or len(kinds) == 1:
+                pieces.append((piece, label))
+                filled += added
+    return _joined(pieces, window, fade)
 
 
 def _random_crop(

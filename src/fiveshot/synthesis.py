@@ -18,6 +18,7 @@ import scipy.fft
 import scipy.signal
 import soundfile
 
+from fiveshot.annotations import SHOTS
 from fiveshot.errors import FiveshotError
 from fiveshot.files import read_json, whole_file, write_json, write_text
 
@@ -28,7 +29,6 @@ PITCH_HZ = (800.0, 3600.0)  # with the widest sweep still below the Nyquist freq
 TRAIN_DURATION_S = (0.08, 2.8)
 TRAIN_SUBSETS = {"MEADOW": 7, "REEF": 6, "OWL": 1, "TOAD": 1}  # classes; 1: the column CALL
 UNK_SHARE, UNK_DB = 0.06, -8.0  # ambiguous calls are rare and quieter
-SHOTS = 5
 WAV = ".wav"
 FORMATS = ((22050, 1, WAV), (44100, 2, WAV), (16000, 1, ".flac"), (32000, 1, ".WAV"), (48000, 1, WAV))
 PLAIN_RATES = (22050, 32000, 44100, 16000)  # of the recordings after these, all mono wav
@@ -60,6 +60,7 @@ class SynthesisSettings:
     train_recordings: int = 5  # per subset with several classes; subsets with one class get half as many
     train_recording_s: float = 48.0
     valid_recordings: int = 3  # per validation subset
+    shots: int = SHOTS  # of each validation recording; the query holds as many targets with any number
     fill: float = 0.7  # share of a training recording that is calls and the shortest gaps between them
 
     def __post_init__(self) -> None:
@@ -311,8 +312,8 @@ def plan_validation(settings: SynthesisSettings, subset: str, index: int, number
     others = _distractor_kinds(rng, target, trained)
     distractors = [Call(vary(others[i % len(others)], rng)) for i in range(plan.distractors)]
     unknown = [Call(vary(target, rng), "Q", "UNK") for _ in range(plan.unknown)]
-    targets = [Call(vary(target, rng), "Q") for _ in range(plan.targets)]
-    calls = _support_then_query(rng, targets, distractors, unknown)
+    targets = [Call(vary(target, rng), "Q") for _ in range(plan.targets - SHOTS + settings.shots)]
+    calls = _support_then_query(rng, settings.shots, targets, distractors, unknown)
     placed, recording_s = timeline(rng, calls, plan.recording_s)
     return Recording(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
 
@@ -327,14 +328,14 @@ def _distractor_kinds(rng: np.random.Generator, target: Kind, trained: Sequence[
 
 
 def _support_then_query(
-    rng: np.random.Generator, targets: list[Call], distractors: list[Call], unknown: list[Call]
+    rng: np.random.Generator, shots: int, targets: list[Call], distractors: list[Call], unknown: list[Call]
 ) -> list[Call]:
     """An order in which distractors come first of all, lie among the shots, and go on in the query."""
-    early = max(3, round(len(distractors) * SHOTS / len(targets)))
-    support = [*targets[: SHOTS - 1], *distractors[1:early], *unknown[1:]]
-    query = [*targets[SHOTS:], *distractors[early:], *unknown[:1]]
+    early = max(3, round(len(distractors) * shots / len(targets)))
+    support = [*targets[: shots - 1], *distractors[1:early], *unknown[1:]]
+    query = [*targets[shots:], *distractors[early:], *unknown[:1]]
     support, query = ([part[i] for i in rng.permutation(len(part))] for part in (support, query))
-    return [distractors[0], *support, targets[SHOTS - 1], *query]
+    return [distractors[0], *support, targets[shots - 1], *query]
 
 
 def _file_format(subset: str, index: int, number: int) -> tuple[str, int, int]:

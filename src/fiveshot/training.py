@@ -26,12 +26,13 @@ from fiveshot.kernels import SumInPieces
 from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
 from fiveshot.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.runs import Run, write_rows
-from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw
+from fiveshot.sampling import LabelledFile, WindowDataset, WindowSet, epoch_draw, windows_per_class
 from fiveshot.store import normalisation
 from fiveshot.windows import IGNORED
 
 log = logging.getLogger("fiveshot")
 NAMED = 5  # recordings in a message
+TIMED = 3  # batches by whose speed the length of an epoch is estimated
 HEAD_WINDOWS = 16  # that pass the TE-VAD head at once when it trains on a CPU
 
 
@@ -167,14 +168,16 @@ def _batches(loader: DataLoader, backend: Backend, title: str) -> Iterator[dict[
         ) from error
 
 
-def train_epoch(state: State, data: TrainingData, config: Config, backend: Backend) -> dict[str, float]:
-    """One epoch in place; the mean losses."""
+def train_epoch(
+    state: State, data: TrainingData, config: Config, backend: Backend, first: bool = False
+) -> dict[str, float]:
+    """One epoch in place; the mean losses. `first`: log after a few batches how long an epoch takes."""
     seed = seed_of(config.seed, "epoch", state.epoch)
     torch.manual_seed(seed)
     pairs = epoch_draw(data.train, config.train.windows_per_class, np.random.default_rng(seed))
     loader = window_loader(data, data.train, pairs, [seed], config, backend, augment=True)
     state.network.train()
-    totals = np.zeros(3)
+    totals, began = np.zeros(3), 0.0
     for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
         batch["features"] = mask(batch["features"], config.train)
         with backend.autocast():
@@ -189,7 +192,31 @@ def train_epoch(state: State, data: TrainingData, config: Config, backend: Backe
         if not torch.isfinite(get_total_norm(p.detach() for p in state.network.parameters())):
             raise _not_finite("the parameters are", state, number, data, pairs, config)
         totals += sed.item(), te_vad.item(), 1
+        if number == 0:
+            began = time.monotonic()  # the first batch also starts loaders and libraries
+        elif number == TIMED and first and len(loader) > 4 * TIMED:
+            seconds = (time.monotonic() - began) / TIMED * len(loader)
+            log.info("at the speed of the first batches, an epoch trains for about %s", _duration(seconds))
     return {"sed_loss": float(totals[0] / totals[2]), "te_vad_loss": float(totals[1] / totals[2])}
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit that gives a small number."""
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _epoch_text(data: TrainingData, config: Config) -> str:
+    """How many windows and batches an epoch has."""
+    classes = len(data.train.by_class)
+    times = windows_per_class(data.train, config.train.windows_per_class)
+    background = sum(not window.targets for window in data.train.windows)
+    windows = classes * times + background
+    more = f" and {background} background windows" if background else ""
+    batches = -(-windows // config.train.batch)
+    return f"an epoch: {classes} classes x {times} windows{more}, {windows} in all, in {batches} batches"
 
 
 def _not_finite(
@@ -288,10 +315,14 @@ def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> Sta
     if state.epoch:
         log.info("going on after epoch %d", state.epoch)
         save(run, state, data, config)  # a stop may have come between two of its files
+    first = state.epoch
+    if first < config.train.epochs:
+        log.info("%s", _epoch_text(data, config))
     while state.epoch < config.train.epochs:
         began = time.monotonic()
         row = {"epoch": state.epoch + 1, "learning_rate": set_learning_rates(state, config)}
-        row |= train_epoch(state, data, config, backend) | validate(state, data, config, backend)
+        row |= train_epoch(state, data, config, backend, state.epoch == first)
+        row |= validate(state, data, config, backend)
         row["choice"] = row.get("te_vad_accuracy", row["sed_accuracy"])
         shown = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "choice")
         log.info("%s  seconds %.1f", shown, time.monotonic() - began)
