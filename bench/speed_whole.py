@@ -61,7 +61,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     """Training steps on stored features of 21 hours, and how fast windows are loaded beside that.
 
     `computing_share`: of the time of these steps, what they take on windows that are there already.
-    `reckoned_minutes`: all epochs of the configured training at this speed, without validation.
+    `estimated_minutes`: all epochs of the configured training at this speed, without validation.
     """
     config, backend = bench.config, bench.backend
     steps = STEPS_ON_GPU if backend.device.type == "cuda" else STEPS_ON_CPU
@@ -98,7 +98,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
         "s": spent["loading_and_training_s"],
         "windows_per_s": a_second,
         "computing_share": alone * len(pairs) / config.train.batch / spent["loading_and_training_s"],
-        "reckoned_minutes": in_all / a_second / 60,
+        "estimated_minutes": in_all / a_second / 60,
         "windows_loaded_per_s": len(pairs) / spent["loading_s"],
         "windows_in_all": len(train.windows) + len(valid.windows),
         "listing_windows_s": spent["listing_windows_s"],

@@ -147,7 +147,8 @@ class SumInPieces(Function):
         """`tensors`: `count` of them are cut into pieces of `size`, the others are parameters of the work."""
         inputs, parameters = tensors[:count], tensors[count:]
         total = inputs[0].new_zeros(())
-        gradients = [torch.zeros_like(tensor) for tensor in tensors]
+        gradients = [torch.zeros_like(value) for value in inputs]
+        sums: list[Tensor] = []  # of the parameters' gradients
         for first in range(0, len(inputs[0]), size):
             piece = slice(first, first + size)
             cut = [value[piece].detach().requires_grad_() for value in inputs]
@@ -155,11 +156,12 @@ class SumInPieces(Function):
                 found = work(piece, *cut)
             total += found.detach()
             parts = torch.autograd.grad(found, [*cut, *parameters])
-            for gradient, part in zip(gradients[:count], parts, strict=False):
+            for gradient, part in zip(gradients, parts, strict=False):
                 gradient[piece] = part
-            for gradient, part in zip(gradients[count:], parts[count:], strict=True):
-                gradient += part
-        ctx.gradients = gradients
+            # As the products lie in memory, not as the parameters do: that adds several times faster.
+            own = parts[count:]
+            sums = [a.add_(b) for a, b in zip(sums, own, strict=True)] if sums else [b.clone() for b in own]
+        ctx.gradients = [*gradients, *sums]
         return total
 
     @staticmethod
