@@ -138,7 +138,8 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         mean, deviation = normalisation([file])
         info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), mean, deviation, 1, {})
         sources = {name: {"made by": "bench"} for name in BRANCHES}
-        trained = Trained(network, info, training_windows(bench, network), sources)
+        windows = training_windows(bench, bench.config, network)
+        trained = Trained(network, info, lambda: windows, sources)
         clock.end("training_windows_s")
         found = finetune_recording(folder / "p.h5", recording, file, trained, config, bench.backend)
         clock.end("finetuning_s")

@@ -97,7 +97,7 @@ def walk(tmp_path_factory):
     walked.train = walked("train")
     walked.finetune = walked("finetune", *ALWAYS)
     walked.metric = walked("metric", *ALWAYS)
-    walked.submit = walked("submit", "--label", "Morfi_QMUL_task5_1", *ALWAYS)
+    walked.submit = walked("submit", "--label", "Lastname_INST_task5_1", *ALWAYS)
     return walked
 
 
@@ -109,8 +109,8 @@ def evaluated(walk):
     walk.evaluation_feature = walk.evaluate("feature", *given)
     walk.evaluation_finetune = walk.evaluate("finetune", *given, *ALWAYS, *WITHOUT_QUERY)
     walk.evaluation_metric = walk.evaluate("metric", *ALWAYS, *WITHOUT_QUERY, code=1)
-    words = ("--author", "Morfi, Veronica, v@qmul.ac.uk, Queen Mary University of London")
-    label = ("--label", "Morfi_QMUL_task5_2")
+    words = ("--author", "Lastname, First, first@example.org, Name of the institute")
+    label = ("--label", "Lastname_INST_task5_2")
     walk.evaluation_submit = walk.evaluate("submit", *label, *words, *ALWAYS, *WITHOUT_QUERY)
     return walk
 
@@ -168,10 +168,10 @@ def test_scoring_the_files_gives_the_same_and_class_scores_are_added(walk, name)
 
 def test_the_validation_package_is_complete(walk):
     folder = walk.validation / "submission"
-    assert (folder / "Morfi_QMUL_task5_1.output.csv").read_text() == (
+    assert (folder / "Lastname_INST_task5_1.output.csv").read_text() == (
         walk.validation / "predictions.csv"
     ).read_text()
-    meta = yaml.safe_load((folder / "Morfi_QMUL_task5_1.meta.yaml").read_text())
+    meta = yaml.safe_load((folder / "Lastname_INST_task5_1.meta.yaml").read_text())
     report = json.loads((walk.validation / "report.json").read_text())
     found = meta["results"]["validation_set"]
     assert found["overall"]["F_score"] == report["overall_scores"]["fmeasure (percentage)"]
@@ -198,8 +198,8 @@ def test_a_set_without_labels_is_not_scored_but_handed_in(evaluated):
     (line,) = [line for line in evaluated.evaluation_metric.splitlines() if line.startswith("error:")]
     assert "the reference holds only the shots" in line and "submit" in line
     folder = evaluated.evaluation / "submission"
-    assert set(read_predictions(folder / "Morfi_QMUL_task5_2.output.csv")) == named(EVALUATION)
-    meta = yaml.safe_load((folder / "Morfi_QMUL_task5_2.meta.yaml").read_text())
+    assert set(read_predictions(folder / "Lastname_INST_task5_2.output.csv")) == named(EVALUATION)
+    meta = yaml.safe_load((folder / "Lastname_INST_task5_2.meta.yaml").read_text())
     assert meta["submission"]["authors"][0]["firstname"] == "Veronica"
     # The scores are those of the validation set, from the run with the checkpoint.
     assert set(meta["results"]["validation_set"]["dataset_wise"]) == {"HB", "ME", "PB", "PB24"}

@@ -204,6 +204,17 @@ def test_another_threshold_needs_no_fitting(stage):
     assert stage.fits == [] and len(few) < len(many)
 
 
+def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is_fitted(stage, monkeypatch):
+    passed, real = [], finetuning.training_windows
+    monkeypatch.setattr(finetuning, "training_windows", lambda *given: passed.append(1) or real(*given))
+    stage("detect.branches=te_vad")
+    assert passed == []
+    stage()
+    assert passed == [1]
+    stage("detect.minimum=0.9")
+    assert passed == [1]
+
+
 @pytest.mark.parametrize(("first", "second"), [("sed", "te_vad"), ("te_vad", "sed")])
 def test_the_other_branch_is_added_without_fitting_the_first_again(stage, first, second):
     stage(f"detect.branches={first}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import base_config
 
-from fiveshot.metric import iou
+from fiveshot.matching import iou
 from fiveshot.postprocess import RecordingProbabilities, detect
 from fiveshot.windows import event_frames
 
@@ -55,6 +55,8 @@ STEP = "network.frames_per_step="
         (50, (), (90, 60)),
         (50, (STEP + "2",), (100, 84)),
         (100, (), (100, 98)),
+        (100, (STEP + "2",), (100, 100)),
+        *((length_ms, (STEP + "1",), (100, 100)) for length_ms in (30, 50, 100)),
         # Widened labels are what makes a short call fill a step at all.
         (17, (STEP + "2", "labels.widen_s=0.0125"), (30, 30)),
         (17, (STEP + "2", "labels.widen_s=0"), (0, 0)),

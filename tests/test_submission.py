@@ -20,7 +20,7 @@ from fiveshot.runs import Run
 from fiveshot.stages import note_predictions
 from fiveshot.submission import authors, description, parse_label
 
-LABEL = "Morfi_QMUL_task5_1"
+LABEL = "Lastname_INST_task5_1"
 POST_PROCESSING = "threshold, gap filling, median filtering (58 ms), shortest length"
 EVENTS = [Detection("v.wav", 7, 8, 0.5, "OWL/v"), Detection("u.wav", 12.5, 13, 0.5, "OWL/u")]
 EVENTS += [Detection("u.wav", 9.25, 10, 0.5, "OWL/u")]
@@ -148,11 +148,11 @@ def test_labels_of_the_challenges_form_are_taken(label):
 @pytest.mark.parametrize(
     "label",
     [
-        "Morfi",
-        "Morfi_task5_1",
-        "Morfi_QMUL_task5_5",
-        "Morfi_QMUL_task4_1",
-        "Morfi_QMUL_task5_1.x",
+        "Lastname",
+        "Lastname_task5_1",
+        "Lastname_INST_task5_5",
+        "Lastname_INST_task4_1",
+        "Lastname_INST_task5_1.x",
         "../A_B_task5_1",
     ],
 )
@@ -163,19 +163,21 @@ def test_other_labels_are_one_sentence(package, label, capsys):
 
 
 def test_authors_are_those_given_and_the_first_corresponds():
-    rows = authors(LABEL, ["Morfi, Veronica, v@qmul.uk, Queen Mary, London", "Stowell,Dan,d@x.nl,Tilburg"])
-    assert [row["lastname"] for row in rows] == ["Morfi", "Stowell"]
+    rows = authors(
+        LABEL, ["Lastname, First, first@example.org, Institute, Town", "Other,Second,o@example.org,Place"]
+    )
+    assert [row["lastname"] for row in rows] == ["Lastname", "Other"]
     assert rows[0]["affiliation"] == {
-        "abbreviation": "QMUL",
-        "institute": "Queen Mary, London",
+        "abbreviation": "INST",
+        "institute": "Institute, Town",
         "department": None,
         "location": None,
     }
     assert rows[0]["corresponding"] is True and "corresponding" not in rows[1]
     (unknown,) = authors(LABEL, [])
-    assert unknown["lastname"] == "Morfi" and unknown["email"] == "FILL IN"
+    assert unknown["lastname"] == "Lastname" and unknown["email"] == "FILL IN"
     with pytest.raises(FiveshotError, match=r"expected .LASTNAME, FIRSTNAME, EMAIL"):
-        authors(LABEL, ["Morfi, Veronica"])
+        authors(LABEL, ["Lastname, First"])
 
 
 def test_an_abbreviation_of_more_than_ten_letters_is_refused(package, capsys):

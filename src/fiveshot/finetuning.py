@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -45,18 +47,18 @@ METHOD = 4  # raise when the same settings come to give other probabilities
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint ready for fine-tuning, with its training windows after the frozen blocks."""
+    """A checkpoint ready for fine-tuning; `training` gives its training windows after the frozen blocks."""
 
     network: FewShotNetwork
     info: CheckpointInfo
-    training: LowWindows
+    training: Callable[[], LowWindows]
     sources: dict[str, dict]  # branch → what its probabilities are made from, but for the recording
 
 
 def prepare(
     run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend
 ) -> Trained:
-    """Load the best checkpoint and send the training windows through its frozen blocks, once for all.
+    """Load the best checkpoint.
 
     Raises:
         FiveshotError: no checkpoint, or one of other features, network or classes.
@@ -72,6 +74,18 @@ def prepare(
     if different:
         log.info("note: the checkpoint was trained differently: %s", "; ".join(different))
     network.to(backend.device)
+
+    @cache  # once for all recordings, and not at all where every probability is kept
+    def training() -> LowWindows:
+        return training_windows(network, info, files, config, backend)
+
+    return Trained(network, info, training, sources)
+
+
+def training_windows(
+    network: FewShotNetwork, info: CheckpointInfo, files: list[LabelledFile], config: Config, backend: Backend
+) -> LowWindows:
+    """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
@@ -82,9 +96,7 @@ def prepare(
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
     wanted = None if settings.batch_norm == "adapting" else wanted
-    half = settings.training_precision == "float16"
-    training = pass_frozen(network, features, labels, backend, wanted, half)
-    return Trained(network, info, training, sources)
+    return pass_frozen(network, features, labels, backend, wanted, settings.training_precision == "float16")
 
 
 def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
@@ -197,7 +209,7 @@ def _fit(
         fitted = {}
         for name in names:
             if name == "sed":
-                fitted[name] = fit_sed(trained.network, task, trained.training, config, backend, bar.update)
+                fitted[name] = fit_sed(trained.network, task, trained.training(), config, backend, bar.update)
             else:
                 fitted[name] = fit_te_vad(trained.network, task, config, backend, bar.update)
     for name, one in fitted.items():

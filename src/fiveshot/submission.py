@@ -40,7 +40,7 @@ def parse_label(label: str) -> tuple[str, str]:
     if match is None:
         raise FiveshotError(
             f"--label {label}: not of the form LASTNAME_INSTITUTE_task5_N: last name of the corresponding "
-            "author, a short name of the institute and a number from 1 to 4, such as Morfi_QMUL_task5_1."
+            "author, a short name of the institute and a number from 1 to 4, such as Lastname_INST_task5_1."
         )
     return match[1], match[2]
 
