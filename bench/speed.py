@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import speed_large
 import speed_parts
 import speed_step
+import speed_training
 import speed_whole
 from speed_common import Bench, peak_memory_mb
 
@@ -43,7 +44,7 @@ ROWS = {
         speed_whole.features,
         speed_parts.training_step,
         speed_parts.training_parts,
-        speed_parts.training_plain,
+        speed_training.training_plain,
         speed_whole.training_corpus,
         speed_parts.choices,
         speed_parts.sed_branch,

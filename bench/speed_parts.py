@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from speed_common import CLASSES, MINUTE_S, Bench, Parts
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fiveshot.adaptation import Task
 from fiveshot.config import Config
 from fiveshot.likeness import likeness
-from fiveshot.losses import frame_cross_entropy, target_labels
 from fiveshot.metric import Reference, evaluate
-from fiveshot.model import FewShotNetwork, detect_target, mean_embedding, output_frames, to_frames
+from fiveshot.model import FewShotNetwork, detect_target, output_frames, to_frames
 from fiveshot.query import FrozenWindows, Recorded, embeddings
 from fiveshot.sed import fit_sed
 from fiveshot.strips import LowWindows, pass_frozen
@@ -28,7 +27,7 @@ Batch = dict[str, Tensor]
 AT_ONCE = 16  # windows passed the published way; all at once is no faster and needs eight gigabytes
 
 
-def _batch(bench: Bench, count: int) -> Batch:
+def training_batch(bench: Bench, count: int) -> Batch:
     """A training batch; in each enrolment four calls, an eighth of its frames in all."""
     config, device = bench.config, bench.backend.device
     frames, shape = config.windows.frames, (len(config.features.channels), config.features.mels)
@@ -53,7 +52,7 @@ def training_step(bench: Bench) -> dict[str, float]:
     """One step of the multitask training, both branches, with the configured batch."""
     network, count = bench.network().train(), bench.config.train.batch
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    batch = _batch(bench, count)
+    batch = training_batch(bench, count)
     taken = bench.seconds(lambda: training_work(bench, network, optimizer, batch))
     return {"s": taken, "windows_per_s": count / taken}
 
@@ -70,7 +69,7 @@ def training_work(
 
 def training_parts(bench: Bench) -> dict[str, float]:
     """The same step, part by part."""
-    network, batch = bench.network().train(), _batch(bench, bench.config.train.batch)
+    network, batch = bench.network().train(), training_batch(bench, bench.config.train.batch)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     training_work(bench, network, optimizer, batch)
     clock = Parts(bench)
@@ -91,49 +90,6 @@ def training_parts(bench: Bench) -> dict[str, float]:
     return {"s": sum(clock.spent[name] for name in whole)} | clock.spent
 
 
-def training_plain(bench: Bench) -> dict[str, float]:
-    """Forward and backward of eight windows as published (whole enrolments, heads on frames), and as here."""
-    network, batch = bench.network().train(), _batch(bench, 8)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0  # the two ways would draw differently
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
-    kept = {key: value.clone() for key, value in network.state_dict().items()}
-    found = {}
-
-    def run(name: str, both: Callable[[FewShotNetwork, Batch], Tensor]) -> None:
-        network.load_state_dict(kept)
-        network.zero_grad(set_to_none=True)
-        with bench.backend.autocast():
-            loss = both(network, batch)
-        loss.backward()
-        found[name] = loss.detach(), network.encoder.block1.conv.weight.grad.clone()
-
-    row = bench.compared(
-        lambda: run("plain", _published_losses), lambda: run("here", lambda n, b: sum(losses(n, b)))
-    )
-    losses_of, gradients = zip(found["plain"], found["here"], strict=True)
-    # In single precision a rounding may turn a ReLU or choose another of two values in a pool; in double
-    # precision the gradients are the same to 1e-9, see tests/test_kernels.py.
-    return row | {"difference": difference(*losses_of), "gradient_difference": difference(*gradients)}
-
-
-def _published_losses(network: FewShotNetwork, batch: Batch) -> Tensor:
-    labels, per_step = batch["labels"], network.frames_per_step
-    frames = labels.shape[1]
-    embedding = to_frames(_published_embedding(network, batch["features"], True), per_step, frames)
-    loss = frame_cross_entropy(network.sed(embedding), labels, 1)
-    if network.te_vad is None:
-        return loss
-    enrolled = _published_embedding(network, batch["enrolment"], False)
-    target = mean_embedding(enrolled, batch["enrolment_mask"], per_step)
-    joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
-    head = network.te_vad
-    inner = head.transformer(joined) if hasattr(head, "transformer") else head.lstm(joined)[0]
-    return loss + frame_cross_entropy(head.out(inner), target_labels(labels, batch["target"]), 1)
-
-
 def published_encoder(
     network: FewShotNetwork, x: Tensor, training: bool, blocks: slice = slice(0, 4)
 ) -> Tensor:
@@ -152,10 +108,6 @@ def published_encoder(
     return x
 
 
-def _published_embedding(network: FewShotNetwork, x: Tensor, training: bool) -> Tensor:
-    return published_encoder(network, x, training).permute(0, 2, 1, 3).flatten(2)
-
-
 def difference(a: Tensor, b: Tensor) -> float:
     """Largest difference, as a part of the largest value."""
     return float((a - b).abs().max() / a.abs().max())
@@ -163,7 +115,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 def choices(bench: Bench) -> dict[str, float]:
     """Encoder, forward and backward, eight windows: other precisions and formats against the one in use."""
-    batch, device = _batch(bench, 8)["features"], bench.backend.device
+    batch, device = training_batch(bench, 8)["features"], bench.backend.device
 
     def run(encoder: Callable[[Tensor], Tensor], precision: torch.dtype | None) -> None:
         with torch.autocast(device.type, dtype=precision, enabled=precision is not None):

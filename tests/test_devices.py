@@ -28,6 +28,7 @@ QUICK = (
 VARIANTS = {
     "published": (),
     "bilstm": ("network.te_vad=bilstm",),
+    "fast forms": ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
     "one branch": ("network.te_vad=none", "detect.branches=sed"),
     "finer steps": ("network.frames_per_step=2", "finetune.query_weight=0.5", "finetune.query_windows=4"),
     "masks": ("train.time_mask_frames=8", "train.mel_mask_bands=4", "train.enrolment_frames=32"),
@@ -94,6 +95,15 @@ def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(tmp_path, monkeypatc
     np.testing.assert_allclose(losses_there, losses_here, rtol=1e-5)
     for name, value in here.items():
         np.testing.assert_allclose(there[name], value, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("resolution", ["frame", "step"])
+def test_dropout_is_drawn_on_the_gpu(tmp_path, monkeypatch, resolution):
+    changes = ("network.dropout=0.5", f"network.te_vad_resolution={resolution}")
+    monkeypatch.setitem(VARIANTS, "dropout", changes)
+    with pretended_gpu(monkeypatch):
+        both, slopes = gradients(tmp_path, "cuda", "dropout")
+    assert np.isfinite(both).all() and all(np.isfinite(value).all() for value in slopes.values())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

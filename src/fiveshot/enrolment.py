@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fiveshot.model import Encoder, masked_mean
-from fiveshot.stretches import Stretches
 
 
 def enrolment_vectors(encoder: Encoder, features: Tensor, mask: Tensor) -> Tensor:
@@ -31,21 +31,23 @@ def mean_at_full_rate(encoder: Encoder, features: Tensor, mask: Tensor) -> Tenso
 
     This is the published way (`forward_mask` of the published code). A block sees one frame to either side,
     and behind each block all is zero but the masked frames: what lies beyond the next frame outside the mask
-    cannot matter. So the masked stretches of all windows pass the encoder one behind the other, with one zero
-    frame between them.
+    cannot matter. So the masked stretches of all windows pass the encoder as one row, one behind the other
+    with a zero frame between them.
 
     Args, Returns: as of `enrolment_vectors`.
     """
-    laid = Stretches(mask.cpu().numpy(), 1, 0)
+    # A place for each masked frame and for the frame behind each stretch, windows being a frame apart.
+    used = functional.pad(mask, (0, 1))
+    used = used | used.roll(1, dims=1)
+    place = (used.flatten().cumsum(0) - 1).unflatten(0, used.shape)
     window, frame = mask.nonzero(as_tuple=True)
-    position = torch.from_numpy(laid.place).to(mask.device)[window, frame]
-    rows = features.new_zeros(laid.rows * laid.length, features.shape[1], features.shape[3])
-    rows[position] = features[window, :, frame]
-    inside = features.new_zeros(len(rows))
+    position = place[window, frame]
+    row = features.new_zeros(max(1, int(used.sum())), features.shape[1], features.shape[3])
+    row[position] = features[window, :, frame]
+    inside = features.new_zeros(len(row))
     inside[position] = 1
-    rows = rows.unflatten(0, (laid.rows, laid.length)).transpose(1, 2)
-    embedding = encoder.at_full_rate(rows, inside.unflatten(0, (laid.rows, laid.length)))
-    share = torch.zeros(len(features), len(inside), device=features.device)
+    embedding = encoder.at_full_rate(row.transpose(0, 1)[None], inside[None])[0]
+    share = torch.zeros(len(features), len(row), device=features.device)
     share[window, position] = 1 / mask.sum(1).clamp(min=1)[window]
     with torch.autocast(features.device.type, enabled=False):
-        return share @ embedding.flatten(0, 1).float()
+        return share @ embedding.float()

@@ -120,7 +120,9 @@ def _attention_from_frames(
     copies = (part * frames_per_step).round().long()
     weight = weight * kept_share(weight.shape, copies, layer.dropout.p, weight.device).to(weight.dtype)
     own = out.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)  # of each head
-    return weight.flatten(2) @ (value @ own).flatten(1, 2) + out.bias
+    projected = value.transpose(0, 1).flatten(1, 2) @ own  # one product a head, for all windows
+    projected = projected.unflatten(1, (len(value), -1)).transpose(0, 1)  # (batch, heads, steps, width)
+    return weight.flatten(2) @ projected.flatten(1, 2) + out.bias
 
 
 def kept_share(shape: torch.Size, copies: Tensor, rate: float, device: torch.device) -> Tensor:
