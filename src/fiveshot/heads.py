@@ -2,7 +2,8 @@
 
 A head takes the steps of the encoder's embedding and answers at a resolution of its own (`per_frame`). Where
 equal inputs have equal answers, as in attention without positions, it computes on steps; a recurrent network
-does not give them, nor does dropout that is drawn for each frame.
+does not give them, nor does dropout that is drawn for each frame. `windows_at_once` pass it in training on a
+CPU.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class TransformerHead(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, network.layers, enable_nested_tensor=False)
         self.out = nn.Linear(2 * embedding, 2)
         self.per_frame = network.te_vad_resolution == "frame"
+        # Training on a CPU: more are no faster, and take more memory.
+        self.windows_at_once = 4 if self.per_frame else 16
         self.rate = network.dropout
 
     def forward(self, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int) -> Tensor:
@@ -184,6 +187,7 @@ class BiLstmHead(nn.Module):
     """Target or not, per frame, by a recurrent network (the variant of the published code)."""
 
     per_frame = True
+    windows_at_once = 16
 
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()

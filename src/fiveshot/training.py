@@ -33,7 +33,6 @@ from fiveshot.windows import IGNORED
 log = logging.getLogger("fiveshot")
 NAMED = 5  # recordings in a message
 TIMED = 3  # batches by whose speed the length of an epoch is estimated
-HEAD_WINDOWS = 16  # that pass the TE-VAD head at once when it trains on a CPU
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, T
 
     if embedding.device.type != "cpu":
         return sed, summed(slice(None), embedding, target)
-    parameters = network.te_vad.parameters()
-    return sed, SumInPieces.apply(summed, HEAD_WINDOWS, 2, embedding.float(), target, *parameters)
+    head, tensors = network.te_vad, (embedding.float(), target, *network.te_vad.parameters())
+    return sed, SumInPieces.apply(summed, head.windows_at_once, 2, *tensors)
 
 
 def rightly_labelled(network: FewShotNetwork, batch: dict[str, Tensor]) -> dict[str, tuple[int, int]]:
@@ -180,12 +179,12 @@ def train_epoch(
     totals, began = np.zeros(3), 0.0
     for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
         batch["features"] = mask(batch["features"], config.train)
+        state.optimizer.zero_grad(set_to_none=True)
         with backend.autocast():
             sed, te_vad = losses(state.network, batch)
         loss = config.train.sed_weight * sed + config.train.te_vad_weight * te_vad
         if not torch.isfinite(loss):
             raise _not_finite("the loss is", state, number, data, pairs, config)
-        state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
         # A finite loss may have a gradient that is not, and a step may be too long for float32.
