@@ -200,7 +200,7 @@ def test_a_set_without_labels_is_not_scored_but_handed_in(evaluated):
     folder = evaluated.evaluation / "submission"
     assert set(read_predictions(folder / "Lastname_INST_task5_2.output.csv")) == named(EVALUATION)
     meta = yaml.safe_load((folder / "Lastname_INST_task5_2.meta.yaml").read_text())
-    assert meta["submission"]["authors"][0]["firstname"] == "Veronica"
+    assert meta["submission"]["authors"][0]["firstname"] == "First"
     # The scores are those of the validation set, from the run with the checkpoint.
     assert set(meta["results"]["validation_set"]["dataset_wise"]) == {"HB", "ME", "PB", "PB24"}
 

@@ -22,7 +22,7 @@ def recording(folder, subset, table, sound=b"sound", name="x"):
 def test_the_same_audio_with_the_same_shots_is_one_task_whatever_follows(tmp_path):
     one = recording(tmp_path, "PB", events(SHOTS + LATER))
     other = recording(tmp_path, "PB24", events(SHOTS + LATER[:1]))
-    assert same_tasks([other, one]) == {"PB24/x": "PB/x"}
+    assert same_tasks([other, one], 5) == {"PB24/x": "PB/x"}
 
 
 @pytest.mark.parametrize("change", ["audio", "shots", "UNK", "name"])
@@ -34,12 +34,18 @@ def test_other_recordings_are_tasks_of_their_own(tmp_path, change):
         "UNK": {"table": events(SHOTS + LATER, ["POS"] * 6 + ["UNK"])},
         "name": {"table": table, "name": "y"},
     }[change]
-    assert same_tasks([recording(tmp_path, "PB", table), recording(tmp_path, "PB24", **changed)]) == {}
+    assert same_tasks([recording(tmp_path, "PB", table), recording(tmp_path, "PB24", **changed)], 5) == {}
+
+
+def test_more_shots_are_more_to_be_equal(tmp_path):
+    one = recording(tmp_path, "PB", events(SHOTS + LATER))
+    other = recording(tmp_path, "PB24", events((*SHOTS, (250, 260), *LATER)))
+    assert same_tasks([one, other], 5) and not same_tasks([one, other], 6)
 
 
 def test_recordings_of_a_name_of_their_own_are_not_read():
     # Their audio files do not even exist.
-    assert same_tasks([make_recording("test", name, events(SHOTS), 500) for name in "xyz"]) == {}
+    assert same_tasks([make_recording("test", name, events(SHOTS), 500) for name in "xyz"], 5) == {}
 
 
 def detections(key, *onsets_s):

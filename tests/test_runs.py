@@ -101,6 +101,7 @@ def test_a_run_leaves_no_handlers_behind_even_after_an_error(tmp_path):
     with pytest.raises(KeyboardInterrupt), open_run(tmp_path, CONFIG, "train"):
         raise KeyboardInterrupt
     assert logging.getLogger("fiveshot").handlers == before
+    assert logging.getLogger("fiveshot").propagate
     with open_run(tmp_path, CONFIG, "train"):
         pass  # the lock is free again
 

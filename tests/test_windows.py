@@ -65,13 +65,16 @@ def test_stitching_gives_what_the_published_program_gives(number):
 def test_the_median_filter_of_detection_is_that_of_the_published_program(number):
     golden = np.load(DATA / "stitch.npz")
     binary, expected = golden[f"binary{number}"], golden[f"median5_{number}"]
-    settings = base_config("detect.branches=sed", "detect.threshold=fixed", "detect.median_frames=5").detect
-    shots, alike = np.zeros((5, 2)), np.ones(len(binary))
-    found = RecordingProbabilities("x.wav", FRAME_RATE, 0.0, shots, {"sed": binary}, {"sed": 0.5}, alike)
+    changes = ("detect.threshold=fixed", "detect.median_frames=5", "detect.shortest_share=0")
+    settings = base_config("detect.branches=sed", *changes).detect
+    lead = 8  # frames of the shots, before the query
+    shots, alike = np.tile([0, (lead + 0.5) / FRAME_RATE], (5, 1)), np.ones(lead + len(binary))
+    p = np.concatenate([np.zeros(lead), binary])
+    found = RecordingProbabilities("x.wav", FRAME_RATE, 0.0, shots, {"sed": p}, {"sed": 0.5}, alike)
     frames = np.zeros(len(binary))
     for event in detect(found, settings):
-        first, end = (round(t * FRAME_RATE - 0.5) for t in (event.onset_s, event.offset_s))
-        frames[first:end] = 1
+        first, end = (round(t * FRAME_RATE - 0.5) - lead for t in (event.onset_s, event.offset_s))
+        frames[max(first, 0) : end] = 1
     assert np.array_equal(frames, expected)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fiveshot.annotations import SHOTS, shots_of
+from fiveshot.annotations import shots_of
 from fiveshot.corpus import Recording, of_one_name
 from fiveshot.files import sha256
 from fiveshot.predictions import Detection
 
 
-def same_tasks(recordings: Iterable[Recording], shots: int = SHOTS) -> dict[str, str]:
+def same_tasks(recordings: Iterable[Recording], shots: int) -> dict[str, str]:
     """Recordings that fine-tuning cannot tell from an earlier one of their name: key → key of the first.
 
     Audio, the first `shots` POS events and UNK events are all that it sees of a recording.

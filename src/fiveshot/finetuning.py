@@ -290,7 +290,7 @@ def finetune_all(
     files, classes, problems = labelled_files(run, config, corpus.train, strict)
     trained = prepare(run, files, classes, config, backend)
     detections: list[Detection] = []
-    twins, fitted = same_tasks(corpus.test), {}
+    twins, fitted = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
             file = opened(run, config, recording)

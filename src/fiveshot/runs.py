@@ -134,7 +134,7 @@ def _logging_to(path: Path) -> Iterator[None]:
         ) from error
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.setLevel(logging.INFO)
-    log.propagate = False
+    before, log.propagate = log.propagate, False
     handlers = [screen, file]
     for handler in handlers:
         log.addHandler(handler)
@@ -148,6 +148,7 @@ def _logging_to(path: Path) -> Iterator[None]:
         file.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, LINE, (), None))
         raise
     finally:
+        log.propagate = before
         for handler in handlers:
             log.removeHandler(handler)
             with suppress(OSError):

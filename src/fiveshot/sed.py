@@ -186,7 +186,7 @@ class SedAdaptation:
         """One step of Adam on the sum of the losses; their values, weights included, by name.
 
         The order in which windows pass the encoder decides its running statistics: class loss, support, then
-        the windows labelled by the branch itself, judged by the statistics as they are by then.
+        the windows that the branch labels itself, with the statistics as they are by then.
         """
         self.optimizer.zero_grad(set_to_none=True)
         labelling = self._labels_query()
@@ -306,7 +306,7 @@ class SedAdaptation:
 
     def _pseudo_parts(self) -> list[Part]:
         query, settings = self.data.query, self.settings
-        # Judged by the running statistics as they are after this step's other windows, by the θ before them.
+        # P with the running statistics as they are after this step's other windows, θ from before them.
         probability = query.predict(self.branch.encoder, self.branch.predict, self.branch.output_frames)
         labels = pseudo_labels(probability, self.level, self.long_shots, self.config)
         chosen = choose_windows(labels, settings.pseudo_windows, self._order(len(labels)))
