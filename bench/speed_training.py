@@ -38,10 +38,10 @@ def training_plain(bench: Bench) -> dict[str, float]:
         optimizer.step()
 
     row = bench.compared(published, lambda: training_work(bench, network, optimizer, batch))
-    return row | {"windows": count} | _compared_values(bench)
+    return row | {"windows": count} | compared_values(bench)
 
 
-def _compared_values(bench: Bench) -> dict[str, float]:
+def compared_values(bench: Bench) -> dict[str, float]:
     """Losses, and gradients of a weight deep in the encoder, of both ways."""
     network, batch = bench.network().train(), training_batch(bench, ALIKE)
     for module in network.modules():
@@ -75,7 +75,8 @@ def published_losses(network: FewShotNetwork, batch: Batch, as_here: bool) -> Te
         steps = _steps(published_encoder(network, batch["features"], True))
         return to_frames(steps, network.frames_per_step, frames)
 
-    loss = frame_cross_entropy(network.sed(encoded()), labels, 1)
+    embedding = encoded()
+    loss = frame_cross_entropy(network.sed(embedding), labels, 1)
     if head is None:
         return loss
     if as_here and network.encoder.enrolment_pooling == "time_and_mel":
@@ -83,7 +84,8 @@ def published_losses(network: FewShotNetwork, batch: Batch, as_here: bool) -> Te
         target = mean_embedding(steps, batch["enrolment_mask"], network.frames_per_step)
     else:
         target = published_enrolment(network, batch, not as_here)
-    embedding = encoded()
+    if not as_here:  # a second time would move the running statistics, which the enrolments share, once more
+        embedding = encoded()
     joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
     inner = head.transformer(joined) if hasattr(head, "transformer") else head.lstm(joined)[0]
     return loss + frame_cross_entropy(head.out(inner), target_labels(labels, batch["target"]), 1)

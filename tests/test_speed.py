@@ -8,7 +8,8 @@ from pretended import pretended_gpu
 from small import small_config
 
 from bench import speed
-from bench.speed import speed_large, speed_parts, speed_step, speed_whole
+from bench.speed import speed_large, speed_parts, speed_step, speed_training, speed_whole
+from fiveshot.compute import choose_backend
 
 SAME = 1e-4
 LARGE = {"EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}
@@ -56,6 +57,23 @@ def test_the_published_step_is_the_configured_one_with_frozen_statistics_too(qui
     changes = ("batch_norm=frozen", f"training_frames={frames}", *changes)
     row = speed.measure("sed_step", small_config(*(f"finetune.sed.{change}" for change in changes)))
     assert row["difference"] < SAME and "frozen_s" not in row
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        ("network.te_vad=bilstm",),
+        ("network.te_vad=none", "detect.branches=sed"),
+        ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
+        ("network.frames_per_step=1",),
+        ("network.frames_per_step=2", "features.kind=both"),
+    ],
+)
+def test_a_training_step_has_the_losses_and_gradients_of_plain_operations(changes):
+    config = small_config(*changes)
+    row = speed_training.compared_values(speed.Bench(config, choose_backend(config.compute)))
+    assert row["difference"] < SAME and row["gradient_difference"] < SAME
 
 
 ON_THE_DEVICE = (

@@ -36,10 +36,10 @@ class TransformerHead(nn.Module):
         self.per_frame = network.te_vad_resolution == "frame"
         # Training on a CPU: more are no faster, and take more memory.
         self.windows_at_once = 4 if self.per_frame else 16
-        self.rate = network.dropout
 
     def forward(self, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int) -> Tensor:
-        if self.per_frame and self.training and self.rate > 0:
+        drops = self.training and self.transformer.layers[0].dropout.p > 0
+        if self.per_frame and drops:
             return self.out(self._on_frames(embedding, target, n_frames, frames_per_step))
         weight = step_weight(n_frames, embedding.shape[1], frames_per_step).to(embedding.device)
         logits = self.out(self._on_steps(embedding, target, weight.log()))
