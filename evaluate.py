@@ -14,17 +14,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fiveshot.cli import parser, read_settings, run_stage, said
+from fiveshot.run.cli import parser, read_settings, run_stage, said
 
 
 def score_files(arguments) -> int:
     """Score a predictions csv against a folder of reference csv files; no run is needed."""
-    from fiveshot.classes import read_classes
-    from fiveshot.errors import FiveshotError
-    from fiveshot.files import write_json
-    from fiveshot.metric import evaluate, format_report
-    from fiveshot.predictions import read_predictions
-    from fiveshot.references import names_note, order_note, read_references
+    from fiveshot.core.errors import FiveshotError
+    from fiveshot.core.files import write_json
+    from fiveshot.detection.classes import read_classes
+    from fiveshot.detection.metric import evaluate, format_report
+    from fiveshot.detection.predictions import read_predictions
+    from fiveshot.detection.references import names_note, order_note, read_references
 
     if not (arguments.predictions and arguments.references):
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
@@ -44,15 +44,15 @@ def score_files(arguments) -> int:
 
 def main(config, run, arguments) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
-    from fiveshot.classes import read_classes
-    from fiveshot.errors import Problem
-    from fiveshot.files import sha256, write_json
-    from fiveshot.metric import evaluate, format_report
-    from fiveshot.pictures import draw_detections
-    from fiveshot.predictions import read_predictions
-    from fiveshot.references import corpus_references, order_note
-    from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus, noted_predictions
+    from fiveshot.core.errors import Problem
+    from fiveshot.core.files import sha256, write_json
+    from fiveshot.detection.classes import read_classes
+    from fiveshot.detection.figures import draw_detections
+    from fiveshot.detection.metric import evaluate, format_report
+    from fiveshot.detection.predictions import read_predictions
+    from fiveshot.detection.references import corpus_references, order_note
+    from fiveshot.run.folder import log, report_problems
+    from fiveshot.training.stages import checked_corpus, noted_predictions
 
     _, done = noted_predictions(run, config)
     corpus = checked_corpus(config, arguments.strict, need_train=False)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sys
 
-from fiveshot.cli import add_checkpoint, parser, run_stage
+from fiveshot.run.cli import add_checkpoint, parser, run_stage
 
 
 def main(config, run, arguments) -> int:
     """Check the whole corpus, then extract; exit code 3 where something was left out."""
-    from fiveshot.borrowing import with_checkpoint
-    from fiveshot.extraction import extract
-    from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus
+    from fiveshot.data.borrowing import with_checkpoint
+    from fiveshot.data.extraction import extract
+    from fiveshot.run.folder import log, report_problems
+    from fiveshot.training.stages import checked_corpus
 
     run = with_checkpoint(run, arguments.checkpoint)
     borrowed = run.training_features is not None and not config.paths.features

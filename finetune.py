@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import sys
 
-from fiveshot.cli import add_checkpoint, parser, run_stage
+from fiveshot.run.cli import add_checkpoint, parser, run_stage
 
 
 def main(config, run, arguments) -> int:
     """Adapt to every test recording and write the predictions; exit code 3 where something was left out."""
-    from fiveshot.borrowing import check_ready, with_checkpoint
-    from fiveshot.compute import choose_backend
-    from fiveshot.doubles import official_rows
-    from fiveshot.finetuning import finetune_all
-    from fiveshot.predictions import write_confident_predictions, write_predictions
-    from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus, note_predictions
+    from fiveshot.adaptation.finetune import finetune_all
+    from fiveshot.core.compute import choose_backend
+    from fiveshot.data.borrowing import check_ready, with_checkpoint
+    from fiveshot.detection.duplicates import official_rows
+    from fiveshot.detection.predictions import write_confident_predictions, write_predictions
+    from fiveshot.run.folder import log, report_problems
+    from fiveshot.training.stages import checked_corpus, note_predictions
 
     run = with_checkpoint(run, arguments.checkpoint)
     backend = choose_backend(config.compute)

@@ -118,7 +118,7 @@ all_stages() {
 demo() {
     local folder corpus code=0
     folder="$(mktemp)"
-    stage -m fiveshot.demo --config "$ROOT/config/demo.yaml" "$@" >"$folder" || code=$?
+    stage -m fiveshot.data.demo --config "$ROOT/config/demo.yaml" "$@" >"$folder" || code=$?
     corpus="$(<"$folder")"
     rm -f "$folder"
     if [[ $code -ne 0 ]]; then return "$code"; fi
@@ -166,7 +166,7 @@ main() {
         train) stage "$ROOT/train.py" "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
-        submit) stage -m fiveshot.submission "$@" ;;
+        submit) stage -m fiveshot.detection.submission "$@" ;;
         all) all_stages "$@" ;;
         demo) demo "$@" ;;
         test) run_tests "$@" ;;

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from fiveshot.cli import parser, run_stage
+from fiveshot.run.cli import parser, run_stage
 
 
 def main(config, run, arguments) -> int:
     """Train to the last epoch, going on where an earlier call stopped; 3 where something was left out."""
-    from fiveshot.compute import choose_backend
-    from fiveshot.plots import plot_training
-    from fiveshot.runs import log, report_problems
-    from fiveshot.stages import checked_corpus, training_data
-    from fiveshot.training import train
+    from fiveshot.core.compute import choose_backend
+    from fiveshot.detection.plots import plot_training
+    from fiveshot.run.folder import log, report_problems
+    from fiveshot.training.loop import train
+    from fiveshot.training.stages import checked_corpus, training_data
 
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)

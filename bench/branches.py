@@ -17,14 +17,14 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from fiveshot.cli import said
-from fiveshot.config import Config, Detect, load_config
-from fiveshot.corpus import Recording, read_corpus
-from fiveshot.finetuning import probability_path, read_probabilities
-from fiveshot.metric import evaluate
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
-from fiveshot.references import corpus_references
-from fiveshot.runs import Run
+from fiveshot.adaptation.finetune import probability_path, read_probabilities
+from fiveshot.core.config import Config, Detect, load_config
+from fiveshot.data.corpus import Recording, read_corpus
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
+from fiveshot.detection.references import corpus_references
+from fiveshot.run.cli import said
+from fiveshot.run.folder import Run
 
 
 def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, RecordingProbabilities]]:

@@ -37,7 +37,7 @@ import fuzz_run
 import fuzz_text
 from fuzz_run import Format, Outcome
 
-from fiveshot.cli import said
+from fiveshot.run.cli import said
 
 FORMATS: dict[str, Callable[[Path], Format]] = {
     "csv": fuzz_text.csv_format,

@@ -12,10 +12,10 @@ from fuzz_own import small_config
 from fuzz_run import Case, Format, right
 from fuzz_text import TEST_CSV, check_corpus, corpus_file, made
 
-from fiveshot.annotations import EventTable
-from fiveshot.audio import probe, read_blocks
-from fiveshot.corpus import Recording
-from fiveshot.store import open_features, write_features
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.audio import probe, read_blocks
+from fiveshot.data.corpus import Recording
+from fiveshot.data.feature_files import open_features, write_features
 
 RATE = 22050
 SAMPLES = 10_000  # of all channels together

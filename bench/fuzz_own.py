@@ -17,8 +17,14 @@ import torch
 from fuzz_mutations import mutate_bytes, mutate_json, with_structure
 from fuzz_run import Case, Format, Wrong
 
-from fiveshot.annotations import SHOTS, EventTable
-from fiveshot.checkpoint import (
+from fiveshot.adaptation.finetune import read_probabilities, write_probabilities
+from fiveshot.core.config import Config, load_config, trained_settings
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.annotations import SHOTS, EventTable
+from fiveshot.data.corpus import Recording
+from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
+from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities
+from fiveshot.network.checkpoint import (
     DESCRIPTION,
     CheckpointInfo,
     build_network,
@@ -26,14 +32,8 @@ from fiveshot.checkpoint import (
     load_network,
     save_checkpoint,
 )
-from fiveshot.config import Config, load_config, trained_settings
-from fiveshot.corpus import Recording
-from fiveshot.errors import FiveshotError
-from fiveshot.finetuning import read_probabilities, write_probabilities
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities
-from fiveshot.runs import Run
-from fiveshot.stages import note_predictions, noted_predictions
-from fiveshot.store import open_features, stored_sources, write_blocks
+from fiveshot.run.folder import Run
+from fiveshot.training.stages import note_predictions, noted_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 MELS = 16

@@ -19,7 +19,7 @@ from random import Random
 
 from fuzz_mutations import Mutation
 
-from fiveshot.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError
 
 BATCH = 250  # mutants read by one child
 LIMIT_S = 10.0  # for one mutant

@@ -15,16 +15,16 @@ from fuzz_mutations import mutate_csv, mutate_yaml, with_structure
 from fuzz_own import events_equal, same, small_config, tiny_features
 from fuzz_run import Case, Format, right
 
-from fiveshot.annotations import FIXED_COLUMNS, EventTable, read_test_csv, read_training_csv
-from fiveshot.audio import probe
-from fiveshot.config import Config, load_config, save_config
-from fiveshot.corpus import Recording, read_corpus
-from fiveshot.errors import FiveshotError
-from fiveshot.metric import evaluate
-from fiveshot.names import audio_key
-from fiveshot.predictions import Detection, read_predictions, write_confident_predictions
-from fiveshot.references import read_references
-from fiveshot.store import open_features, write_blocks
+from fiveshot.core.config import Config, load_config, save_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.annotations import FIXED_COLUMNS, EventTable, read_test_csv, read_training_csv
+from fiveshot.data.audio import probe
+from fiveshot.data.corpus import Recording, read_corpus
+from fiveshot.data.feature_files import open_features, write_blocks
+from fiveshot.data.names import audio_key
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.predictions import Detection, read_predictions, write_confident_predictions
+from fiveshot.detection.references import read_references
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE, SECONDS = 22050, 0.45

@@ -32,14 +32,14 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 # Imported here once, for all calls: what the stages import when they begin.
-import fiveshot.extraction
-import fiveshot.finetuning
-import fiveshot.pictures  # noqa: F401
-from fiveshot.cli import said
-from fiveshot.errors import FiveshotError
-from fiveshot.files import write_json
-from fiveshot.stopping import LINE
-from fiveshot.synthesis import SynthesisSettings, generate_corpus
+import fiveshot.adaptation.finetune
+import fiveshot.data.extraction
+import fiveshot.detection.figures  # noqa: F401
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import write_json
+from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
+from fiveshot.run.cli import said
+from fiveshot.run.signals import LINE
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

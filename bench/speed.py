@@ -33,9 +33,9 @@ import speed_training
 import speed_whole
 from speed_common import Bench, peak_memory_mb
 
-from fiveshot.cli import said
-from fiveshot.compute import choose_backend
-from fiveshot.config import Config, load_config
+from fiveshot.core.compute import choose_backend
+from fiveshot.core.config import Config, load_config
+from fiveshot.run.cli import said
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {

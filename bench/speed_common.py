@@ -16,15 +16,15 @@ import numpy as np
 import soundfile
 import torch
 
-from fiveshot.adaptation import Task
-from fiveshot.annotations import EventTable
-from fiveshot.checkpoint import build_network
-from fiveshot.compute import Backend
-from fiveshot.config import Config
-from fiveshot.corpus import Recording
-from fiveshot.model import FewShotNetwork
-from fiveshot.query import Recorded
-from fiveshot.support import Support
+from fiveshot.adaptation.branch import Task
+from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.support import Support
+from fiveshot.core.compute import Backend
+from fiveshot.core.config import Config
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.corpus import Recording
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.model import FewShotNetwork
 
 # 528 training windows of 24 each, a quarter of them in a step: as many as the published code was timed with.
 CLASSES = 22

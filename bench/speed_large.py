@@ -12,23 +12,23 @@ import soundfile
 from speed_common import Bench, Parts, made_recording, peak_memory_mb, temporary_folder
 from speed_whole import from_audio_to_events
 
-from fiveshot.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
-from fiveshot.config import Config, build_config
-from fiveshot.corpus import class_label
-from fiveshot.extraction import extract
-from fiveshot.finetuning import finetune_all
-from fiveshot.metric import evaluate
-from fiveshot.plots import pick_stretches, plot_detection
-from fiveshot.postprocess import BRANCHES, RecordingProbabilities, detect
-from fiveshot.predictions import read_predictions, write_predictions
-from fiveshot.references import corpus_references
-from fiveshot.runs import Run
-from fiveshot.sampling import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
-from fiveshot.stages import checked_corpus, training_data
-from fiveshot.store import FeatureFile, normalisation, open_features, write_blocks
-from fiveshot.support import find_support, support_windows
-from fiveshot.training import TrainingData, train, window_loader
-from fiveshot.windows import event_frames
+from fiveshot.adaptation.finetune import finetune_all
+from fiveshot.adaptation.support import find_support, support_windows
+from fiveshot.core.config import Config, build_config
+from fiveshot.core.frames import event_frames
+from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
+from fiveshot.data.corpus import class_label
+from fiveshot.data.extraction import extract
+from fiveshot.data.feature_files import FeatureFile, normalisation, open_features, write_blocks
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.plots import pick_stretches, plot_detection
+from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, detect
+from fiveshot.detection.predictions import read_predictions, write_predictions
+from fiveshot.detection.references import corpus_references
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import TrainingData, train, window_loader
+from fiveshot.training.stages import checked_corpus, training_data
+from fiveshot.training.windows import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
 
 HOURS, RATE = 10, 22_050
 EVENTS, EVENT_S, APART_S = 5_000, 0.4, 1.0

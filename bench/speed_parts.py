@@ -11,17 +11,17 @@ from speed_common import CLASSES, MINUTE_S, Bench, Parts
 from torch import Tensor
 from torch.nn import functional
 
-from fiveshot.adaptation import Task
-from fiveshot.config import Config
-from fiveshot.likeness import likeness
-from fiveshot.metric import Reference, evaluate
-from fiveshot.model import FewShotNetwork, detect_target, output_frames, to_frames
-from fiveshot.query import FrozenWindows, Recorded, embeddings
-from fiveshot.sed import fit_sed
-from fiveshot.strips import LowWindows, pass_frozen
-from fiveshot.support import support_windows
-from fiveshot.te_vad import fit_te_vad
-from fiveshot.training import enrolment_vector, losses
+from fiveshot.adaptation.branch import Task
+from fiveshot.adaptation.frozen import LowWindows, pass_frozen
+from fiveshot.adaptation.inference import FrozenWindows, Recorded, embeddings
+from fiveshot.adaptation.sed import fit_sed
+from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.support import support_windows
+from fiveshot.adaptation.te_vad import fit_te_vad
+from fiveshot.core.config import Config
+from fiveshot.detection.metric import Reference, evaluate
+from fiveshot.network.model import FewShotNetwork, detect_target, output_frames, to_frames
+from fiveshot.training.loop import enrolment_vector, losses
 
 Batch = dict[str, Tensor]
 AT_ONCE = 16  # windows passed the published way; all at once is no faster and needs eight gigabytes

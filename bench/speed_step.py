@@ -19,14 +19,14 @@ from speed_parts import (
 )
 from torch import Tensor
 
-from fiveshot.adaptation import Task, query_windows
-from fiveshot.config import Config
-from fiveshot.losses import window_cross_entropy
-from fiveshot.model import FewShotNetwork
-from fiveshot.query import Recorded
-from fiveshot.sed import SedAdaptation, SedBranch, SedData, initial_vectors
-from fiveshot.strips import pass_frozen
-from fiveshot.windows import IGNORED, query_starts
+from fiveshot.adaptation.branch import Task, query_windows
+from fiveshot.adaptation.frozen import pass_frozen
+from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.sed import SedAdaptation, SedBranch, SedData, initial_vectors
+from fiveshot.core.config import Config
+from fiveshot.core.frames import IGNORED, query_starts
+from fiveshot.network.losses import window_cross_entropy
+from fiveshot.network.model import FewShotNetwork
 
 QUERY_PASSES = 3  # of the published code in every step
 FAST = {"batch_norm": "frozen", "training_precision": "float16"}

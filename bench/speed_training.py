@@ -10,9 +10,9 @@ from speed_parts import AT_ONCE, Batch, difference, published_encoder, training_
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fiveshot.losses import frame_cross_entropy, target_labels
-from fiveshot.model import FewShotNetwork, mean_embedding, to_frames
-from fiveshot.training import losses
+from fiveshot.network.losses import frame_cross_entropy, target_labels
+from fiveshot.network.model import FewShotNetwork, mean_embedding, to_frames
+from fiveshot.training.loop import losses
 
 ALIKE = 4  # windows that losses and gradients of both ways are compared on
 

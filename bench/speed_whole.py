@@ -21,15 +21,21 @@ from speed_common import (
 )
 from speed_parts import training_windows, training_work
 
-from fiveshot.checkpoint import CheckpointInfo
-from fiveshot.config import Config, trained_settings
-from fiveshot.corpus import Corpus, class_label
-from fiveshot.extraction import extract
-from fiveshot.finetuning import Trained, finetune_recording
-from fiveshot.postprocess import BRANCHES, detect
-from fiveshot.sampling import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
-from fiveshot.store import FeatureFile, normalisation, open_features, write_blocks, write_features
-from fiveshot.training import TrainingData, new_state, train_epoch, window_loader
+from fiveshot.adaptation.finetune import Trained, finetune_recording
+from fiveshot.core.config import Config, trained_settings
+from fiveshot.data.corpus import Corpus, class_label
+from fiveshot.data.extraction import extract
+from fiveshot.data.feature_files import (
+    FeatureFile,
+    normalisation,
+    open_features,
+    write_blocks,
+    write_features,
+)
+from fiveshot.detection.postprocess import BRANCHES, detect
+from fiveshot.network.checkpoint import CheckpointInfo
+from fiveshot.training.loop import TrainingData, new_state, train_epoch, window_loader
+from fiveshot.training.windows import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
 
 HOURS = 21  # of the stand-in training corpus, one file each: as long as that of DCASE
 STEPS_ON_CPU, STEPS_ON_GPU = 3, 200

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from hypothesis import settings
 
-from fiveshot.config import Config, load_config
+from fiveshot.core.config import Config, load_config
 
 # No test depends on wall time, and a failure is the same on every machine.
 settings.register_profile("repeatable", deadline=None, derandomize=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fiveshot import store
-from fiveshot.annotations import EventTable
-from fiveshot.compute import Backend, choose_backend
-from fiveshot.config import Config, load_config
-from fiveshot.corpus import Corpus, Recording
-from fiveshot.query import Recorded
-from fiveshot.runs import Run
-from fiveshot.stages import training_data
+from fiveshot.adaptation.inference import Recorded
+from fiveshot.core.compute import Backend, choose_backend
+from fiveshot.core.config import Config, load_config
+from fiveshot.data import feature_files as store
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.corpus import Corpus, Recording
+from fiveshot.run.folder import Run
+from fiveshot.training.stages import training_data
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).resolve().parent / "data"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, recorded, small_config
 
-from fiveshot.adaptation import (
+from fiveshot.adaptation.branch import (
     confidence_level,
     draw_support,
     make_task,
@@ -17,12 +17,12 @@ from fiveshot.adaptation import (
     query_windows,
     with_mined_gaps,
 )
-from fiveshot.checkpoint import build_network
-from fiveshot.pseudo_labels import pseudo_labels
-from fiveshot.sed import SedBranch, fit_sed, initial_vectors
-from fiveshot.strips import pass_frozen
-from fiveshot.support import Support, find_support
-from fiveshot.te_vad import TeVadBranch, enrolling_windows, fit_te_vad
+from fiveshot.adaptation.frozen import pass_frozen
+from fiveshot.adaptation.pseudo_labels import pseudo_labels
+from fiveshot.adaptation.sed import SedBranch, fit_sed, initial_vectors
+from fiveshot.adaptation.support import Support, find_support
+from fiveshot.adaptation.te_vad import TeVadBranch, enrolling_windows, fit_te_vad
+from fiveshot.network.checkpoint import build_network
 
 N_FRAMES = 420
 EDGE = 6  # frames beside an event's border whose step holds both sides, or sees them

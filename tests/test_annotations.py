@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.annotations import FIXED_COLUMNS, VALUES, EventTable, read_test_csv, read_training_csv, shots_of
-from fiveshot.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.annotations import (
+    FIXED_COLUMNS,
+    VALUES,
+    EventTable,
+    read_test_csv,
+    read_training_csv,
+    shots_of,
+)
 
 HEAD = "Audiofilename,Starttime,Endtime"
 

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import soxr
 
-from fiveshot.audio import AudioInfo, probe, read_blocks
-from fiveshot.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.audio import AudioInfo, probe, read_blocks
 
 PCM16_STEP = 2.0**-15
 # The stream runs the same filter as the one-shot call; only rounding may differ.

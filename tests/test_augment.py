@@ -9,7 +9,7 @@ from conftest import base_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.augment import apply_gains, mask, time_filter, time_gains_db
+from fiveshot.training.augment import apply_gains, mask, time_filter, time_gains_db
 
 IDENTITY_TOLERANCE = 1e-5  # float32 through a root and back
 BOTH = base_config("features.kind=both").features

@@ -8,15 +8,15 @@ import pytest
 from conftest import base_config
 from small import cpu, recordings_under_test, small_config, small_corpus, small_training_data
 
-from fiveshot.borrowing import check_ready, checkpoint_text, with_checkpoint, with_remembered_checkpoint
-from fiveshot.config import save_config
-from fiveshot.errors import FiveshotError
-from fiveshot.files import sha256
-from fiveshot.finetuning import finetune_all
-from fiveshot.predictions import write_confident_predictions, write_predictions
-from fiveshot.runs import Run
-from fiveshot.stages import note_predictions, noted_predictions
-from fiveshot.training import train
+from fiveshot.adaptation.finetune import finetune_all
+from fiveshot.core.config import save_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import sha256
+from fiveshot.data.borrowing import check_ready, checkpoint_text, with_checkpoint, with_remembered_checkpoint
+from fiveshot.detection.predictions import write_confident_predictions, write_predictions
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import train
+from fiveshot.training.stages import note_predictions, noted_predictions
 
 QUICK = ("train.epochs=1", "finetune.sed.steps=2", "finetune.sed.pseudo_from_step=1", "detect.branches=sed")
 

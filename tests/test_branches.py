@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 from torch.nn import functional
 
-from fiveshot.adaptation import lowest_mean
-from fiveshot.checkpoint import build_network
-from fiveshot.model import to_frames
-from fiveshot.sed import SedBranch, initial_vectors
-from fiveshot.strips import BATCH, pass_frozen
-from fiveshot.te_vad import TeVadBranch
+from fiveshot.adaptation.branch import lowest_mean
+from fiveshot.adaptation.frozen import BATCH, pass_frozen
+from fiveshot.adaptation.sed import SedBranch, initial_vectors
+from fiveshot.adaptation.te_vad import TeVadBranch
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.model import to_frames
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()

@@ -9,7 +9,9 @@ import pytest
 import torch
 from small import same_tensors, small_config
 
-from fiveshot.checkpoint import (
+from fiveshot.core.config import trained_settings
+from fiveshot.core.errors import FiveshotError
+from fiveshot.network.checkpoint import (
     CheckpointInfo,
     build_network,
     load_checkpoint,
@@ -17,8 +19,6 @@ from fiveshot.checkpoint import (
     mark_of,
     save_checkpoint,
 )
-from fiveshot.config import trained_settings
-from fiveshot.errors import FiveshotError
 
 CLASSES = ["BIRDS/a", "BIRDS/b"]
 

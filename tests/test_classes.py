@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_metric import shots_and
 
-from fiveshot.classes import read_classes
-from fiveshot.errors import FiveshotError
-from fiveshot.metric import evaluate, format_report
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.classes import read_classes
+from fiveshot.detection.metric import evaluate, format_report
 
 EVENT = (10.0, 11.0, "POS")
 CSV = "Audiofilename,Class\na.wav,owl\nB/b.wav,owl\nc,gull\nd.wav,gull\n"

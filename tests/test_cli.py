@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from fiveshot.cli import parser, read_settings, run_folder, run_stage, said
-from fiveshot.errors import FiveshotError
-from fiveshot.stopping import LINE
+from fiveshot.core.errors import FiveshotError
+from fiveshot.run.cli import parser, read_settings, run_folder, run_stage, said
+from fiveshot.run.signals import LINE
 
 
 def arguments(*words):

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import ROOT, small_config
 
-from fiveshot.checkpoint import build_network
-from fiveshot.compute import available_cores, choose_backend, lstm_in_bfloat16, seed_of
-from fiveshot.config import load_config
-from fiveshot.errors import FiveshotError
-from fiveshot.model import detect_target
+from fiveshot.core.compute import available_cores, choose_backend, lstm_in_bfloat16, seed_of
+from fiveshot.core.config import load_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.model import detect_target
 
 
 @pytest.fixture(autouse=True)

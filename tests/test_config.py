@@ -11,8 +11,8 @@ from conftest import ROOT, base_config
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fiveshot.config import build_config, load_config, save_config
-from fiveshot.errors import FiveshotError
+from fiveshot.core.config import build_config, load_config, save_config
+from fiveshot.core.errors import FiveshotError
 
 BASE = ROOT / "config.yaml"
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fiveshot.corpus import class_label, corpus_table, read_corpus, training_classes
-from fiveshot.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.corpus import class_label, corpus_table, read_corpus, training_classes
 
 HEAD = "Audiofilename,Starttime,Endtime"
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -17,7 +17,7 @@ import yaml
 from conftest import CALL_S, ONSETS_S, RATE, ROOT, calls
 from test_end_to_end import TINY, run_sh
 
-from fiveshot.predictions import read_predictions
+from fiveshot.detection.predictions import read_predictions
 
 DOCUMENT = ROOT / "docs" / "dcase.md"
 TWICE = "BUK5_20180921_015906a"

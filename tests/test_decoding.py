@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.decoding import decode_events, length_prior
+from fiveshot.detection.duration_decoder import decode_events, length_prior
 
 TOLERANCE = 1e-9
 

@@ -10,10 +10,10 @@ import torch
 from pretended import GPU, pretended_gpu
 from small import cpu, small_config, small_corpus, small_training_data
 
-from fiveshot.compute import choose_backend
-from fiveshot.finetuning import finetune_all, probability_path, read_probabilities
-from fiveshot.runs import Run
-from fiveshot.training import losses, new_state, resume, train, window_loader
+from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.core.compute import choose_backend
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import losses, new_state, resume, train, window_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory'")  # asked for, and there is no GPU to pin for
 SAME = 1e-3  # other orders of sums, after some steps of Adam

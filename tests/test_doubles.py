@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from small import SHOTS, events, make_recording
 
-from fiveshot.doubles import official_rows, same_tasks
-from fiveshot.predictions import Detection
+from fiveshot.detection.duplicates import official_rows, same_tasks
+from fiveshot.detection.predictions import Detection
 
 LATER = ((300, 320), (400, 420))
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from small import MELS, small_config
 from torch.nn import functional
 
-from fiveshot.checkpoint import build_network
-from fiveshot.enrolment import enrolment_vectors
-from fiveshot.model import masked_mean
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.enrolment import enrolment_vectors
+from fiveshot.network.model import masked_mean
 
 EXACT = 1e-5
 

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from conftest import base_config
 
-from fiveshot.corpus import read_corpus
-from fiveshot.errors import WriteError
-from fiveshot.extraction import extract, extract_one
-from fiveshot.store import feature_path, open_features
+from fiveshot.core.errors import WriteError
+from fiveshot.data.corpus import read_corpus
+from fiveshot.data.extraction import extract, extract_one
+from fiveshot.data.feature_files import feature_path, open_features
 
 ONE_WORKER = base_config("compute.workers=1")
 TWO_WORKERS = base_config("compute.workers=2")

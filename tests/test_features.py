@@ -9,7 +9,7 @@ from conftest import base_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiveshot.features import LOG_FLOOR, feature_blocks, log_mel, mel_blocks
+from fiveshot.data.features import LOG_FLOOR, feature_blocks, log_mel, mel_blocks
 
 DATA = Path(__file__).parent / "data"
 RATE, HOP = 22050, 256

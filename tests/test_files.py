@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.errors import FiveshotError
-from fiveshot.files import fingerprint, read_json, sha256, whole_file, write_json, write_text
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import fingerprint, read_json, sha256, whole_file, write_json, write_text
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):

@@ -18,20 +18,20 @@ from small import (
     write_recording,
 )
 
-from fiveshot import finetuning
-from fiveshot.errors import FiveshotError
-from fiveshot.finetuning import (
+from fiveshot.adaptation import finetune as finetuning
+from fiveshot.adaptation.finetune import (
     finetune_all,
     prepare,
     probability_path,
     read_probabilities,
     write_probabilities,
 )
-from fiveshot.postprocess import RecordingProbabilities
-from fiveshot.runs import Run
-from fiveshot.stages import labelled_files
-from fiveshot.store import feature_path
-from fiveshot.training import train
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.feature_files import feature_path
+from fiveshot.detection.postprocess import RecordingProbabilities
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import train
+from fiveshot.training.stages import labelled_files
 
 SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
 QUICK = (

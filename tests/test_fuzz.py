@@ -10,7 +10,7 @@ import pytest
 
 from bench import fuzz
 from bench.fuzz import fuzz_own, fuzz_run
-from fiveshot.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError
 
 SEED = 5
 MUTANTS = 40

@@ -11,10 +11,10 @@ from scipy.stats import binom
 from small import small_config
 from torch.nn import functional
 
-from fiveshot import heads
-from fiveshot.checkpoint import build_network
-from fiveshot.heads import dropout, kept_share
-from fiveshot.model import detect_target, output_frames, to_frames
+from fiveshot.network import heads
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.heads import dropout, kept_share
+from fiveshot.network.model import detect_target, output_frames, to_frames
 
 EXACT = 1e-5  # the order of sums only
 RATE = 0.5

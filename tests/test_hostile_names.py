@@ -12,8 +12,8 @@ import soundfile
 from conftest import CALL_S, ONSETS_S, RATE, calls
 from test_end_to_end import TINY, run_sh
 
-from fiveshot.config import load_config
-from fiveshot.predictions import read_predictions
+from fiveshot.core.config import load_config
+from fiveshot.detection.predictions import read_predictions
 
 CORPUS = "-data 'of' \"me\" #1 %s $HOME `id` {a} [b]* <b>&amp; ü鳥"
 TRAINING, TEST, RUN = "-train %d", "=test $x$", "-run 'r' #2 $x$ %s"

@@ -8,27 +8,27 @@ import soundfile
 import torch
 from small import Frames, cpu, small_config
 
-from fiveshot.adaptation import make_task
-from fiveshot.annotations import EventTable
-from fiveshot.checkpoint import build_network
-from fiveshot.extraction import extract
-from fiveshot.features import feature_blocks
-from fiveshot.files import write_json
-from fiveshot.finetuning import finetune_all, probability_path, read_probabilities
-from fiveshot.likeness import likeness
-from fiveshot.metric import evaluate
-from fiveshot.pictures import draw_detections
-from fiveshot.postprocess import RecordingProbabilities, detect
-from fiveshot.predictions import Detection
-from fiveshot.query import Recorded
-from fiveshot.references import corpus_references
-from fiveshot.runs import Run
-from fiveshot.sed import fit_sed
-from fiveshot.stages import checked_corpus, training_data
-from fiveshot.strips import pass_frozen
-from fiveshot.support import check_shots, find_support
-from fiveshot.te_vad import fit_te_vad
-from fiveshot.training import train
+from fiveshot.adaptation.branch import make_task
+from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.adaptation.frozen import pass_frozen
+from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.sed import fit_sed
+from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.support import check_shots, find_support
+from fiveshot.adaptation.te_vad import fit_te_vad
+from fiveshot.core.files import write_json
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.extraction import extract
+from fiveshot.data.features import feature_blocks
+from fiveshot.detection.figures import draw_detections
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.predictions import Detection
+from fiveshot.detection.references import corpus_references
+from fiveshot.network.checkpoint import build_network
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import train
+from fiveshot.training.stages import checked_corpus, training_data
 
 RATE = 22050
 MIDDLE = np.arange(5) * 0.5 + 0.2  # onsets of shots of 0.2 s, the query beginning at 2.4 s

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_metric import CASES, case_references, rows_by_name, shots_and
 
-from fiveshot import intervals
-from fiveshot.metric import evaluate, format_report
-from fiveshot.predictions import Detection, read_predictions, write_predictions
+from fiveshot.detection import intervals
+from fiveshot.detection.metric import evaluate, format_report
+from fiveshot.detection.predictions import Detection, read_predictions, write_predictions
 
 KEY = "official_interval_dropping_5_percent"
 

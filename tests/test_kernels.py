@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from small import MELS, small_config
 from torch.nn import functional
 
-from fiveshot import kernels
-from fiveshot.checkpoint import build_network
-from fiveshot.kernels import PooledConvolution, PooledNorm, SumInPieces, pieces
-from fiveshot.model import Block, masked_mean, mean_embedding
+from fiveshot.network import fast_cpu as kernels
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.fast_cpu import PooledConvolution, PooledNorm, SumInPieces, pieces
+from fiveshot.network.model import Block, masked_mean, mean_embedding
 
 CLOSE = 1e-9  # in double precision: the order of sums only
 POOLS = [(2, 2), (1, 2)]

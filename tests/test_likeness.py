@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small import recorded
 
-from fiveshot import likeness as module
-from fiveshot.likeness import correlations, likeness
-from fiveshot.support import Support
+from fiveshot.adaptation import similarity as module
+from fiveshot.adaptation.similarity import correlations, likeness
+from fiveshot.adaptation.support import Support
 
 MELS = 16
 CALL = 12  # frames

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fiveshot.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.model import to_frames
+from fiveshot.network.losses import frame_accuracy, frame_cross_entropy, target_labels
+from fiveshot.network.model import to_frames
 
 EXACT = 1e-5  # the order of sums only
 

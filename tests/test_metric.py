@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mir_eval.util import match_events
 
-from fiveshot.errors import FiveshotError
-from fiveshot.metric import Counts, Reference, evaluate, format_report, match, match_counts, scores
-from fiveshot.predictions import read_predictions
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match, match_counts, scores
+from fiveshot.detection.predictions import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden"

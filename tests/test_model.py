@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import DATA, MELS, ROOT, small_config
 
-from fiveshot.checkpoint import build_network
-from fiveshot.config import load_config
-from fiveshot.heads import step_weight
-from fiveshot.model import CONTEXT_FRAMES, mean_embedding, step_counts, to_frames
+from fiveshot.core.config import load_config
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.heads import step_weight
+from fiveshot.network.model import CONTEXT_FRAMES, mean_embedding, step_counts, to_frames
 
 PARITY = 1e-4  # against the published encoder
 EXACT = 1e-5  # steps against repeated frames: the order of sums only

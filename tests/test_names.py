@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fiveshot.annotations import read_test_csv
-from fiveshot.names import audio_key, audio_name, other_names, other_names_note
+from fiveshot.data.annotations import read_test_csv
+from fiveshot.data.names import audio_key, audio_name, other_names, other_names_note
 
 HEAD = "Audiofilename,Starttime,Endtime,Q\n"
 

@@ -9,13 +9,13 @@ import soundfile
 from conftest import ROOT, base_config, write_recording
 from test_end_to_end import run_sh
 
-from fiveshot.annotations import read_test_csv, read_training_csv
-from fiveshot.cli import parser, run_folder
-from fiveshot.config import load_config, save_config
-from fiveshot.corpus import read_corpus
-from fiveshot.errors import FiveshotError
-from fiveshot.extraction import extract_one
-from fiveshot.files import write_text
+from fiveshot.core.config import load_config, save_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import write_text
+from fiveshot.data.annotations import read_test_csv, read_training_csv
+from fiveshot.data.corpus import read_corpus
+from fiveshot.data.extraction import extract_one
+from fiveshot.run.cli import parser, run_folder
 
 HEAD = "Audiofilename,Starttime,Endtime"
 

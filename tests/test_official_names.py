@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import CALL_S, ONSETS_S
 
-from fiveshot.metric import Reference, evaluate
-from fiveshot.predictions import Detection, read_predictions, write_predictions
-from fiveshot.references import read_references
+from fiveshot.detection.metric import Reference, evaluate
+from fiveshot.detection.predictions import Detection, read_predictions, write_predictions
+from fiveshot.detection.references import read_references
 
 NAMES = ["a1", "R4_cleaned recording_13-10-17", "#97_113", "site.3"]
 CELLS = ["hyena.csv", "R4_cleaned recording_13-10-17.wav", "MT_training.wav", "site.3.csv"]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from small import recordings_under_test, small_config
 
-from fiveshot.errors import FiveshotError
-from fiveshot.finetuning import probability_path, write_probabilities
-from fiveshot.pictures import draw_detections
-from fiveshot.postprocess import RecordingProbabilities
-from fiveshot.runs import Run
+from fiveshot.adaptation.finetune import probability_path, write_probabilities
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.figures import draw_detections
+from fiveshot.detection.postprocess import RecordingProbabilities
+from fiveshot.run.folder import Run
 
 
 def drawn(folder, strict=False):

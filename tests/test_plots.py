@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fiveshot.errors import FiveshotError
-from fiveshot.plots import judge, mel_position, pick_stretches, plot_detection, plot_training
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.plots import judge, mel_position, pick_stretches, plot_detection, plot_training
 
 FRAME_RATE = 22050 / 256
 MELS = 128

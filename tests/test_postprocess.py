@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import RATE, small_config
 
-from fiveshot.decoding import decode_events, length_prior
-from fiveshot.postprocess import (
+from fiveshot.core.frames import event_frames, runs
+from fiveshot.detection.duration_decoder import decode_events, length_prior
+from fiveshot.detection.postprocess import (
     RecordingProbabilities,
     detect,
     fill_gaps,
@@ -19,7 +20,6 @@ from fiveshot.postprocess import (
     thresholded_spans,
     wanted_branches,
 )
-from fiveshot.windows import event_frames, runs
 
 ROUNDING = 1e-9  # seconds
 SHOT = 20  # frames of each shot

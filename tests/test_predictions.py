@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.errors import FiveshotError
-from fiveshot.predictions import (
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.predictions import (
     Detection,
     read_predictions,
     write_confident_predictions,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from small import DATA, ROOT
 
-from fiveshot.checkpoint import build_network
-from fiveshot.config import load_config
-from fiveshot.enrolment import enrolment_vectors
-from fiveshot.model import detect_target, output_frames
+from fiveshot.core.config import load_config
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.enrolment import enrolment_vectors
+from fiveshot.network.model import detect_target, output_frames
 
 PARITY = 1e-4
 MASKED = ([(100, 160)], [(10, 31), (300, 420)])  # frames of each enrolment that are not zero

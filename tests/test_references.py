@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small import SHOTS, events, make_recording
 
-from fiveshot.errors import FiveshotError
-from fiveshot.metric import evaluate
-from fiveshot.references import corpus_references, names_note, order_note, read_references
+from fiveshot.core.errors import FiveshotError
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.references import corpus_references, names_note, order_note, read_references
 
 HEAD = "Audiofilename,Starttime,Endtime,Q\n"
 

@@ -11,9 +11,9 @@ import time
 import pytest
 from conftest import ROOT, base_config
 
-from fiveshot.config import load_config
-from fiveshot.errors import FiveshotError, Problem
-from fiveshot.runs import Run, log, open_run, report_problems, write_rows
+from fiveshot.core.config import load_config
+from fiveshot.core.errors import FiveshotError, Problem
+from fiveshot.run.folder import Run, log, open_run, report_problems, write_rows
 
 CONFIG = base_config("seed=77")
 # A process that holds a run's lock and says so, until it is ended.

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from fiveshot.annotations import EventTable
-from fiveshot.errors import FiveshotError
-from fiveshot.sampling import (
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.frames import IGNORED
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.feature_files import FeatureFile
+from fiveshot.training.windows import (
     LabelledFile,
     Window,
     WindowDataset,
@@ -28,8 +30,6 @@ from fiveshot.sampling import (
     split_windows,
     window_set,
 )
-from fiveshot.store import FeatureFile
-from fiveshot.windows import IGNORED
 
 FRAMES, HOP, MELS = 20, 5, 16
 SMALL = (

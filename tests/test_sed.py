@@ -9,16 +9,16 @@ from scipy.ndimage import median_filter
 from small import DATA, HIGH, LOW, bright, cpu, small_config
 from torch.nn import functional
 
-from fiveshot import batch_norm
-from fiveshot.adaptation import Task
-from fiveshot.batch_norm import Part, chunks, recalculate_statistics, statistics_of_batch
-from fiveshot.checkpoint import build_network
-from fiveshot.config import load_config
-from fiveshot.errors import FiveshotError
-from fiveshot.pseudo_labels import choose_windows, pseudo_labels
-from fiveshot.query import FrozenWindows
-from fiveshot.sed import SedAdaptation, SedBranch, SedData, initial_vectors
-from fiveshot.strips import pass_frozen
+from fiveshot.adaptation import batch_norm
+from fiveshot.adaptation.batch_norm import Part, chunks, recalculate_statistics, statistics_of_batch
+from fiveshot.adaptation.branch import Task
+from fiveshot.adaptation.frozen import pass_frozen
+from fiveshot.adaptation.inference import FrozenWindows
+from fiveshot.adaptation.pseudo_labels import choose_windows, pseudo_labels
+from fiveshot.adaptation.sed import SedAdaptation, SedBranch, SedData, initial_vectors
+from fiveshot.core.config import load_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.network.checkpoint import build_network
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()

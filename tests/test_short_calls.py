@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import base_config
 
-from fiveshot.matching import iou
-from fiveshot.postprocess import RecordingProbabilities, detect
-from fiveshot.windows import event_frames
+from fiveshot.core.frames import event_frames
+from fiveshot.detection.matching import iou
+from fiveshot.detection.postprocess import RecordingProbabilities, detect
 
 CALLS = 400
 TOLERANCE = 3  # percent of the calls

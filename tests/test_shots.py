@@ -14,18 +14,18 @@ from small import (
     write_recording,
 )
 
-from fiveshot.annotations import read_test_csv, shots_of
-from fiveshot.corpus import Corpus, read_corpus
-from fiveshot.decoding import length_prior
-from fiveshot.errors import FiveshotError
-from fiveshot.finetuning import finetune_all, probability_path, read_probabilities
-from fiveshot.metric import Counts, Reference, evaluate, format_report, match_counts
-from fiveshot.predictions import read_predictions, write_predictions
-from fiveshot.references import corpus_references
-from fiveshot.runs import Run
-from fiveshot.stages import note_predictions, noted_predictions
-from fiveshot.synthesis import SynthesisSettings, plan_corpus
-from fiveshot.training import train
+from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.annotations import read_test_csv, shots_of
+from fiveshot.data.corpus import Corpus, read_corpus
+from fiveshot.data.synthetic import SynthesisSettings, plan_corpus
+from fiveshot.detection.duration_decoder import length_prior
+from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match_counts
+from fiveshot.detection.predictions import read_predictions, write_predictions
+from fiveshot.detection.references import corpus_references
+from fiveshot.run.folder import Run
+from fiveshot.training.loop import train
+from fiveshot.training.stages import note_predictions, noted_predictions
 
 NUMBERS = (1, 2, 5, 10)
 QUICK = (

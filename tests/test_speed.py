@@ -9,7 +9,7 @@ from small import small_config
 
 from bench import speed
 from bench.speed import speed_large, speed_parts, speed_step, speed_training, speed_whole
-from fiveshot.compute import choose_backend
+from fiveshot.core.compute import choose_backend
 
 SAME = 1e-4
 LARGE = {"EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}

@@ -10,13 +10,13 @@ import time
 import pytest
 from conftest import ROOT
 
-from fiveshot.stopping import GRACE_S, LINE, Stopped, stoppable
+from fiveshot.run.signals import GRACE_S, LINE, Stopped, stoppable
 
 PROGRAM = """
 import argparse, sys, time
 from pathlib import Path
-from fiveshot.cli import said
-from fiveshot.files import whole_file
+from fiveshot.run.cli import said
+from fiveshot.core.files import whole_file
 
 def work(arguments):
     print("ready", flush=True)

@@ -8,11 +8,10 @@ import pytest
 import soundfile
 from conftest import base_config
 
-from fiveshot.audio import read_blocks
-from fiveshot.corpus import read_corpus
-from fiveshot.errors import FiveshotError
-from fiveshot.features import feature_blocks
-from fiveshot.store import (
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.audio import read_blocks
+from fiveshot.data.corpus import read_corpus
+from fiveshot.data.feature_files import (
     feature_path,
     normalisation,
     open_features,
@@ -20,6 +19,7 @@ from fiveshot.store import (
     stored_sources,
     write_features,
 )
+from fiveshot.data.features import feature_blocks
 
 MARK = {"audio": "a", "csv": "b"}
 HALF_TOLERANCE = 2.0**-11  # relative rounding of float16
@@ -185,14 +185,15 @@ def test_an_interrupted_extraction_leaves_nothing(recordings, tmp_path, monkeypa
         yield np.zeros(22050, np.float32)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fiveshot.store.read_blocks", interrupted)
+    monkeypatch.setattr("fiveshot.data.feature_files.read_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_features(tmp_path / "a.h5", recordings["one"], SETTINGS, MARK)
     assert not list(tmp_path.iterdir())
 
 
 def test_features_that_are_not_finite_are_never_stored(recordings, tmp_path, monkeypatch):
-    monkeypatch.setattr("fiveshot.store.read_blocks", lambda *_: [np.full(22050, 1e30, np.float32)])
+    too_loud = np.full(22050, 1e30, np.float32)
+    monkeypatch.setattr("fiveshot.data.feature_files.read_blocks", lambda *_: [too_loud])
     with pytest.raises(FiveshotError, match="not finite"):
         write_features(tmp_path / "a.h5", recordings["one"], SETTINGS, MARK)
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.stretches import Stretches
+from fiveshot.network.packing import Stretches
 
 
 @st.composite

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 
-from fiveshot import strips
-from fiveshot.checkpoint import build_network
-from fiveshot.model import mean_embedding
-from fiveshot.strips import BATCH, pass_frozen
+from fiveshot.adaptation import frozen as strips
+from fiveshot.adaptation.frozen import BATCH, pass_frozen
+from fiveshot.network.checkpoint import build_network
+from fiveshot.network.model import mean_embedding
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()

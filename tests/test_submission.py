@@ -9,16 +9,17 @@ import yaml
 from conftest import base_config
 from test_borrowing import evaluation, runs, trained  # noqa: F401 - fixtures
 
-from fiveshot import stages, submission
-from fiveshot.checkpoint import load_checkpoint
-from fiveshot.cli import run_stage
-from fiveshot.config import trained_settings
-from fiveshot.errors import FiveshotError
-from fiveshot.files import sha256, write_json
-from fiveshot.predictions import Detection, write_confident_predictions, write_predictions
-from fiveshot.runs import Run
-from fiveshot.stages import note_predictions
-from fiveshot.submission import authors, description, parse_label
+from fiveshot.core.config import trained_settings
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import sha256, write_json
+from fiveshot.detection import submission
+from fiveshot.detection.predictions import Detection, write_confident_predictions, write_predictions
+from fiveshot.detection.submission import authors, description, parse_label
+from fiveshot.network.checkpoint import load_checkpoint
+from fiveshot.run.cli import run_stage
+from fiveshot.run.folder import Run
+from fiveshot.training import stages
+from fiveshot.training.stages import note_predictions
 
 LABEL = "Lastname_INST_task5_1"
 POST_PROCESSING = "threshold, gap filling, median filtering (58 ms), shortest length"
@@ -42,7 +43,7 @@ class Package:
         note_predictions(run, self.config, self.corpus.test)
 
     def __call__(self, *words, label=LABEL):
-        self.monkeypatch.setattr("fiveshot.cli.read_settings", lambda given: self.config)
+        self.monkeypatch.setattr("fiveshot.run.cli.read_settings", lambda given: self.config)
         self.monkeypatch.setattr(stages, "checked_corpus", lambda *_, **__: self.corpus)
         command = ["submission.py", "--run", self.run.folder, "--label", label, *words]
         self.monkeypatch.setattr(sys, "argv", [str(word) for word in command])

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import RATE, events, small_config
 
-from fiveshot.errors import FiveshotError
-from fiveshot.support import (
+from fiveshot.adaptation.support import (
     Support,
     check_shots,
     find_support,
@@ -19,7 +18,8 @@ from fiveshot.support import (
     reconstructed_window,
     support_windows,
 )
-from fiveshot.windows import runs
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.frames import runs
 
 WINDOW = 64
 N_FRAMES = 400
@@ -271,7 +271,7 @@ def test_pieces_shorter_than_the_crossfade_still_fill_the_window(length):
 
 def limited(call, most=500):
     """The result of a call that may draw only so many pieces: an endless loop becomes a failure."""
-    from fiveshot import support as module
+    from fiveshot.adaptation import support as module
 
     real, drawn = module._random_crop, []
 

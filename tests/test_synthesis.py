@@ -13,8 +13,8 @@ import pytest
 import scipy.signal
 import soundfile
 
-from fiveshot.errors import FiveshotError
-from fiveshot.synthesis import (
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.synthetic import (
     FAMILIES,
     SHOTS,
     Kind,

@@ -7,13 +7,13 @@ import pytest
 from conftest import ROOT, write_corpus
 
 from bench import branches
-from fiveshot.config import load_config, save_config
-from fiveshot.corpus import read_corpus
-from fiveshot.finetuning import probability_path, write_probabilities
-from fiveshot.metric import evaluate
-from fiveshot.postprocess import RecordingProbabilities, detect
-from fiveshot.references import corpus_references
-from fiveshot.runs import Run
+from fiveshot.adaptation.finetune import probability_path, write_probabilities
+from fiveshot.core.config import load_config, save_config
+from fiveshot.data.corpus import read_corpus
+from fiveshot.detection.metric import evaluate
+from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.references import corpus_references
+from fiveshot.run.folder import Run
 
 SOURCES = {"sed": {}, "te_vad": {}}
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from small import cpu, same_tensors, small_config, small_training_data
 
-from fiveshot import training
-from fiveshot.checkpoint import load_checkpoint
-from fiveshot.errors import FiveshotError
-from fiveshot.runs import Run
-from fiveshot.sampling import Window, epoch_draw, window_set
-from fiveshot.training import new_state, resume, set_learning_rates, train, train_epoch, validate
+from fiveshot.core.errors import FiveshotError
+from fiveshot.network.checkpoint import load_checkpoint
+from fiveshot.run.folder import Run
+from fiveshot.training import loop as training
+from fiveshot.training.loop import new_state, resume, set_learning_rates, train, train_epoch, validate
+from fiveshot.training.windows import Window, epoch_draw, window_set
 
 KINDS = ("transformer", "bilstm", "none")
 

@@ -9,11 +9,7 @@ from conftest import base_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveshot.annotations import EventTable
-from fiveshot.postprocess import RecordingProbabilities, detect
-from fiveshot.sampling import label_frames
-from fiveshot.store import FeatureFile
-from fiveshot.windows import (
+from fiveshot.core.frames import (
     IGNORED,
     event_frames,
     event_seconds,
@@ -23,6 +19,10 @@ from fiveshot.windows import (
     window_labels,
     window_starts,
 )
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.feature_files import FeatureFile
+from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.training.windows import label_frames
 
 DATA = Path(__file__).parent / "data"
 FRAME_RATE = 22050 / 256

@@ -1,0 +1,85 @@
+"""A run that uses the checkpoint of another: an evaluation set is predicted in a folder of its own.
+
+The checkpoint and the features of the training recordings, which fine-tuning needs as well, are those of the
+other run; everything that is written, the features of the test recordings included, belongs to this one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from fiveshot.core.config import Config, read_yaml
+from fiveshot.core.errors import FiveshotError
+from fiveshot.data.corpus import Corpus
+from fiveshot.data.feature_files import feature_path
+from fiveshot.run.folder import Run
+
+OWN = "checkpoints/best.pt"
+
+
+def with_checkpoint(run: Run, given: Path | None) -> Run:
+    """The run with the checkpoint that `--checkpoint` names: another run's folder, or a file.
+
+    Raises:
+        FiveshotError: there is none, or it is this run's own.
+    """
+    if given is None:
+        return run
+    given = given.resolve()
+    file = given / OWN if given.is_dir() else given
+    if not file.is_file():
+        what = f"there is no {OWN} in this folder" if given.is_dir() else "there is no such file or folder"
+        raise FiveshotError(f"{given}: {what}; give a run that was trained, or a checkpoint file.")
+    if file == run.folder / OWN:
+        raise FiveshotError(
+            f"{given}: --checkpoint names the run itself; leave it out, or give --run for another folder."
+        )
+    return replace(run, checkpoint=file, training_features=_features_beside(file))
+
+
+def _features_beside(checkpoint: Path) -> Path | None:
+    """The feature folder of the run that a checkpoint lies in; None where it lies in no run."""
+    other = Run(checkpoint.parent.parent)
+    if other.best.parent != checkpoint.parent or not other.config.is_file():
+        return None
+    # The settings may be of an older version: nothing but this one key is looked at.
+    paths = read_yaml(other.config).get("paths")
+    elsewhere = paths.get("features") if isinstance(paths, dict) else None
+    return Path(elsewhere) if isinstance(elsewhere, str) else other.folder / "features"
+
+
+def checkpoint_text(run: Run) -> str:
+    """The run's checkpoint as its predictions remember it; as a relative path among runs in one folder."""
+    beside = run.best.is_relative_to(run.folder.parent)
+    return Path(os.path.relpath(run.best, run.folder)).as_posix() if beside else str(run.best)
+
+
+def with_remembered_checkpoint(run: Run, text: str) -> Run:
+    """The run with the checkpoint that `checkpoint_text` kept."""
+    file = Path(os.path.normpath(run.folder / text))
+    return run if file == run.folder / OWN else replace(run, checkpoint=file)
+
+
+def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
+    """Refuse to fine-tune where an earlier stage is missing, before anything is computed.
+
+    Raises:
+        FiveshotError: no checkpoint, or a split of which no recording has features; what to run first.
+    """
+    if not run.best.is_file():
+        raise FiveshotError(
+            f"{run.best}: no checkpoint yet; run the train stage first, or name another run by --checkpoint."
+        )
+    for split, recordings in (("train", corpus.train), ("test", corpus.test)):
+        root = run.features(config, split)
+        if not recordings or any(feature_path(root, item).exists() for item in recordings):
+            continue
+        missing = f"{root / split}: no features of these {len(recordings)} recordings yet; "
+        if split == "test" or run.training_features is None:
+            raise FiveshotError(f"{missing}run the feature stage with the same --run and settings first.")
+        raise FiveshotError(
+            f"{missing}they belong to the run with the checkpoint: run its feature stage again, or give "
+            "their folder by --set paths.features=DIR."
+        )

@@ -1,0 +1,141 @@
+"""The feature stage: every recording of a corpus to its HDF5 file, in parallel, skipping what is there."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from fiveshot.core.compute import available_cores
+from fiveshot.core.config import Config, Features
+from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.files import changes, locked
+from fiveshot.data.corpus import Corpus, Recording
+from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_features
+
+log = logging.getLogger("fiveshot")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one recording: `why` its features were made anew, or what kept them from being made.
+
+    `hopeless`: it was the place where they go, so that no other recording would fare better.
+    """
+
+    written: bool = False
+    why: str = ""
+    error: str = ""
+    hopeless: bool = False
+
+
+def extract(corpus: Corpus, root: Path, config: Config, strict: bool = False) -> list[Problem]:
+    """Bring the feature folder up to date; what failed comes back as problems, or with `strict` stops it."""
+    # Features that many share may be where nobody can write: then what is there is checked.
+    frozen = root.exists() and not os.access(root, os.W_OK)
+    with nullcontext() if frozen else locked(root):
+        return _extract(corpus, root, config, strict)
+
+
+def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[Problem]:
+    jobs = [
+        (recording, feature_path(root, recording), config.features)
+        for recording in corpus.train + corpus.test
+    ]
+    problems: list[Problem] = []
+    written: Counter[str] = Counter()
+    with closing(_results(jobs, config)) as results:
+        for recording, result in tqdm(results, total=len(jobs), desc="features", unit="file"):
+            if result.hopeless:
+                raise WriteError(result.error)
+            if result.error:
+                problems.append(Problem(recording.audio, result.error.removeprefix(f"{recording.audio}: ")))
+                if strict:
+                    raise FiveshotError(f"{problems[0]} (stopped by --strict)")
+            elif result.written:
+                written[result.why] += 1
+    for why, count in written.items():
+        if why:
+            log.info("features: %d made anew, as %s", count, why)
+    log.info(
+        "features: %d extracted, %d unchanged, %d failed",
+        written.total(),
+        len(jobs) - written.total() - len(problems),
+        len(problems),
+    )
+    return problems
+
+
+def _results(jobs: list[tuple], config: Config) -> Iterator[tuple[Recording, Result]]:
+    workers = min(config.compute.workers or available_cores(), len(jobs))
+    if workers <= 1:
+        yield from ((job[0], extract_one(*job)) for job in jobs)
+        return
+    # Processes are started afresh: a forked one could hold a lock of torch's threads for ever.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        try:
+            waiting = _submitted(pool, jobs)
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool as error:
+            raise FiveshotError(
+                "features: the system ended a worker process, most often for want of memory; "
+                "lower compute.workers and run the feature stage again."
+            ) from error
+        except BaseException:
+            # A recording of hours takes minutes: what is under way is given up, not waited for.
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _submitted(pool: ProcessPoolExecutor, jobs: list[tuple]) -> dict[Future, Recording]:
+    # Ctrl-C reaches every process of a terminal: the workers, which start here, never hear it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return {pool.submit(extract_one, *job): job[0] for job in jobs}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the process that started it is gone, even if that could not say so."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def extract_one(recording: Recording, path: Path, settings: Features) -> Result:
+    """Bring one feature file up to date."""
+    torch.set_num_threads(1)
+    try:
+        sources = sources_of(recording, settings)
+        stored = stored_sources(path)
+        if stored == sources:
+            return Result()
+        why = ""
+        if path.exists():
+            why = "; ".join(changes(stored, sources)) if stored else "they were damaged"
+        write_features(path, recording, settings, sources)
+        return Result(written=True, why=why)
+    except FiveshotError as error:
+        return Result(error=str(error), hopeless=isinstance(error, WriteError))
+    except OSError as error:
+        return Result(error=f"could not be read or written ({error.strerror or error})")

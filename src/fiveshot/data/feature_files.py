@@ -1,0 +1,279 @@
+"""Feature files: one HDF5 per recording, every frame once in half precision, with its event table.
+
+Everything in them is guarded: the frames and the table by Fletcher's checksums, the rest by those that HDF5
+keeps since version 1.10 in its own records, so that damage is an error and never another value.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fiveshot.core.config import Features
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import fingerprint, sha256, whole_file
+from fiveshot.data.annotations import EventTable
+from fiveshot.data.audio import read_blocks
+from fiveshot.data.corpus import Recording
+from fiveshot.data.features import feature_blocks
+
+LAYOUT = 3  # raise when the meaning of a feature file changes
+VERSION = "v110"  # of the HDF5 format
+# What h5py says to a damaged file.
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+def feature_path(root: Path, recording: Recording) -> Path:
+    """Where the features of a recording lie under the feature folder."""
+    return root / recording.split / f"{recording.key}.h5"
+
+
+def sources_of(recording: Recording, settings: Features) -> dict:
+    """What a feature file is made from: equal when audio, annotations and feature settings are equal."""
+    return {
+        "layout": LAYOUT,
+        "audio": sha256(recording.audio),
+        "csv": sha256(recording.csv),
+        "features": settings.model_dump(mode="json"),
+    }
+
+
+def stored_sources(path: Path) -> dict | None:
+    """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+            found = json.loads(read_attribute(file, "made_from"))
+            return found if isinstance(found, dict) else None
+    except DAMAGE:
+        return None
+
+
+class _Sink(io.FileIO):
+    """A file whose failed writes are kept for later: HDF5 itself does not survive a full disk."""
+
+    error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        left = memoryview(data).cast("B")
+        try:
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """An HDF5 file to fill, which appears when it is whole, and a check that all could be written so far.
+
+    Raises:
+        WriteError: it could not be written.
+    """
+    with whole_file(path) as part, _Sink(part, "w+") as sink:
+        with h5py.File(sink, "w", libver=VERSION) as file:
+            yield file, sink.check
+        sink.check()
+
+
+def write_attribute(item: h5py.HLObject, name: str, text: str) -> None:
+    """Keep a text as an attribute of fixed length: those of variable length have no checksum."""
+    item.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
+
+
+def read_attribute(item: h5py.HLObject, name: str) -> str:
+    """A text that `write_attribute` kept."""
+    return bytes(item.attrs[name]).decode("utf-8", "surrogateescape")
+
+
+def write_array(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:
+    """Keep an array with a checksum, in one piece: (n, ...)."""
+    shape = (max(len(values), 1), *values.shape[1:])
+    return group.create_dataset(
+        name, data=values, maxshape=(None, *values.shape[1:]), chunks=shape, fletcher32=True
+    )
+
+
+Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
+
+
+def write_features(path: Path, recording: Recording, settings: Features, sources: dict) -> None:
+    """Extract one recording, block by block, into a file that appears when it is whole."""
+    blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
+    write_blocks(path, recording, settings, sources, blocks)
+
+
+def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
+    """Write ready features into a file that appears when it is whole."""
+    with new_hdf5(path) as (file, check):
+        n_frames = 0
+        sums = {kind: np.zeros(3) for kind in settings.channels}
+        for block in blocks:
+            check()
+            n_frames += len(next(iter(block.values())))
+            for kind, values in block.items():
+                if not np.isfinite(values).all():
+                    raise FiveshotError(
+                        f"{recording.audio}: the features are not finite; check the audio for overflow."
+                    )
+                _append(file, kind, values, n_frames)
+                sums[kind] += (
+                    values.size,
+                    values.sum(dtype=np.float64),
+                    np.square(values, dtype=np.float64).sum(),
+                )
+        _write_table(file, recording)
+        file.attrs.update(_numbers(settings))
+        file.attrs.update(
+            n_frames=n_frames,
+            duration_s=recording.duration_s,
+        )
+        write_attribute(file, "made_from", json.dumps(sources, sort_keys=True))
+        for kind, values in sums.items():
+            file[kind].attrs["count_sum_square"] = values
+
+
+def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> None:
+    if kind not in file:
+        file.create_dataset(
+            kind,
+            (0, values.shape[1]),
+            np.float16,
+            maxshape=(None, values.shape[1]),
+            chunks=(256, values.shape[1]),
+            fletcher32=True,
+        )
+    file[kind].resize(n_frames, axis=0)
+    file[kind][n_frames - len(values) :] = values.astype(np.float16)
+
+
+def _write_table(file: h5py.File, recording: Recording) -> None:
+    table, group = recording.events, file.create_group("events")
+    write_attribute(group, "audio_name", recording.audio_name)
+    write_array(group, "onset_s", table.onset_s)
+    write_array(group, "offset_s", table.offset_s)
+    for name, values in (("class_name", table.class_name), ("value", table.value)):
+        write_array(group, name, np.array([text.encode() for text in values], dtype="S"))
+
+
+def _texts(group: h5py.Group, name: str) -> np.ndarray:
+    return np.array([text.decode() for text in group[name][:]], dtype=object)
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """What is known of one recording's features without its frames; frames are read on demand.
+
+    HDF5 handles cannot cross processes, so that each read opens the file anew.
+    """
+
+    path: Path
+    mark: str  # fingerprint of what it was made from
+    channels: tuple[str, ...]
+    n_frames: int
+    frame_rate: float
+    duration_s: float
+    events: EventTable
+    sums: dict[str, np.ndarray]  # per channel: count, sum and sum of squares of all values
+
+    def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
+        """Frames from `first` to `end`: (channels, frames, mels) float32."""
+        with _opened(self.path) as file:
+            return np.stack([file[kind][first:end] for kind in self.channels]).astype(np.float32)
+
+    def blocks(self, frames: int, context: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Walk the recording: (first frame, left context, features with `context` frames on each side)."""
+        for first in range(0, self.n_frames, frames):
+            left = min(context, first)
+            yield first, left, self.frames(first - left, first + frames + context)
+
+
+def open_features(path: Path, settings: Features) -> FeatureFile:
+    """Read the description of a feature file and check that it fits the settings.
+
+    Raises:
+        FiveshotError: no such file, a damaged one, or one made with other settings.
+    """
+    with _opened(path) as file:
+        _check(file, path, settings)
+        group = file["events"]
+        events = EventTable(
+            onset_s=group["onset_s"][:],
+            offset_s=group["offset_s"][:],
+            class_name=_texts(group, "class_name"),
+            value=_texts(group, "value"),
+            audio_name=read_attribute(group, "audio_name"),
+        )
+        return FeatureFile(
+            path=path,
+            mark=fingerprint(json.loads(read_attribute(file, "made_from"))),
+            channels=settings.channels,
+            n_frames=int(file.attrs["n_frames"]),
+            frame_rate=settings.frame_rate,
+            duration_s=float(file.attrs["duration_s"]),
+            events=events,
+            sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
+    except DAMAGE as error:
+        raise FiveshotError(
+            f"{path}: a damaged feature file ({error}); run the feature stage again, which makes it anew."
+        ) from error
+
+
+def _check(file: h5py.File, path: Path, settings: Features) -> None:
+    shape = int(file.attrs["n_frames"]), settings.mels
+    missing = [kind for kind in settings.channels if kind not in file]
+    wrong = [key for key, value in _numbers(settings).items() if file.attrs.get(key, value) != value]
+    if missing or wrong:
+        what = f"holds no {missing[0]}" if missing else f"was made with another features.{wrong[0]}"
+        raise FiveshotError(f"{path}: {what}; run the feature stage again with these settings.")
+    if any(file[kind].shape != shape for kind in settings.channels):
+        raise ValueError("frames are missing")
+
+
+def _numbers(settings: Features) -> dict[str, float]:
+    """The settings that shape the frames of the wanted kinds, by their full name below `features`."""
+    values = settings.model_dump(exclude={"kind", "pcen"})
+    if "pcen" in settings.channels:
+        values |= {f"pcen.{key}": value for key, value in settings.pcen.model_dump().items()}
+    return values
+
+
+def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over all frames of all files, one of each per channel: (channels,)."""
+    totals = np.array([sum(file.sums[kind] for file in files) for kind in files[0].channels])
+    mean = totals[:, 1] / totals[:, 0]
+    deviation = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
+    return mean.astype(np.float32), deviation.astype(np.float32)

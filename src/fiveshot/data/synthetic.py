@@ -1,0 +1,475 @@
+"""A corpus of synthetic animal calls in the DCASE Task 5 layout, so that every stage runs without a download.
+
+A `Kind` is a class of calls: a family (chirp, trill, stack, clicks, noise, warble) and its parameters. Every
+call is a variation of its kind in duration, pitch, sweep, rhythm and level. A level is set against the noise
+inside the kind's own band, and targets and distractors share one range of levels: energy alone does not tell
+them apart. Everything is drawn from the seed and a name, so one recording does not depend on another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+import soundfile
+
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import read_json, whole_file, write_json, write_text
+from fiveshot.data.annotations import SHOTS
+
+VERSION = 2  # raise it when the same settings would give other files
+FAMILIES = ("chirp", "trill", "stack", "clicks", "noise", "warble")
+SWEPT = {"stack": 0.25, "clicks": 0.0, "noise": 0.5}  # how much of a kind's sweep these take in pitch
+PITCH_HZ = (800.0, 3600.0)  # with the widest sweep still below the Nyquist frequency of 16 kHz recordings
+TRAIN_DURATION_S = (0.08, 2.8)
+TRAIN_SUBSETS = {"MEADOW": 7, "REEF": 6, "OWL": 1, "TOAD": 1}  # classes; 1: the column CALL
+UNK_SHARE, UNK_DB = 0.06, -8.0  # ambiguous calls are rare and quieter
+WAV = ".wav"
+FORMATS = ((22050, 1, WAV), (44100, 2, WAV), (16000, 1, ".flac"), (32000, 1, ".WAV"), (48000, 1, WAV))
+PLAIN_RATES = (22050, 32000, 44100, 16000)  # of the recordings after these, all mono wav
+
+
+@dataclass(frozen=True)
+class ValidationSubset:
+    """How the recordings of one validation subset are filled; `duration_s` is the mean call."""
+
+    duration_s: float
+    targets: int
+    unknown: int
+    distractors: int
+    recording_s: float
+
+
+VALIDATION_SUBSETS = {
+    "CRICKET": ValidationSubset(0.1, 24, 2, 24, 45.0),
+    "FINCH": ValidationSubset(0.5, 20, 2, 20, 50.0),
+    "WHALE": ValidationSubset(3.0, 12, 1, 8, 80.0),
+}
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What decides the corpus: equal settings give bitwise identical files."""
+
+    seed: int = 0
+    train_recordings: int = 5  # per subset with several classes; subsets with one class get half as many
+    train_recording_s: float = 48.0
+    valid_recordings: int = 3  # per validation subset
+    shots: int = SHOTS  # of each validation recording; the query holds as many targets with any number
+    fill: float = 0.7  # share of a training recording that is calls and the shortest gaps between them
+
+    def __post_init__(self) -> None:
+        if min(self.train_recordings, self.valid_recordings) < 1:
+            raise FiveshotError("synthesis: train_recordings and valid_recordings must be at least 1.")
+        if not (self.train_recording_s >= 10 and 0 < self.fill <= 0.9):
+            raise FiveshotError("synthesis: train_recording_s must be at least 10, fill above 0, up to 0.9.")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of calls: sweeps go from `pitch_hz` by `sweep_octaves`, straight or as an arch and back."""
+
+    family: str
+    pitch_hz: float
+    sweep_octaves: float
+    arch: bool
+    duration_s: float
+    rhythm_hz: float
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The band that holds most of the call's energy, 0.3 octaves of margin on both sides."""
+        swept = SWEPT.get(self.family, 1.0) * self.sweep_octaves
+        return self.pitch_hz * 2 ** (min(0.0, swept) - 0.3), self.pitch_hz * 2 ** (max(0.0, swept) + 0.3)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: `kind` is already this call's own variation; `column` is None when it is not annotated."""
+
+    kind: Kind
+    column: str | None = None
+    label: str = "POS"
+    onset_s: float = 0.0
+
+    @property
+    def offset_s(self) -> float:
+        return self.onset_s + self.kind.duration_s
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Everything about a recording but its sound; `folder` is relative to the corpus."""
+
+    folder: Path
+    name: str
+    sample_rate: int
+    channels: int
+    columns: tuple[str, ...]
+    calls: tuple[Call, ...]
+    recording_s: float
+
+
+def rng_for(seed: int, *names: str) -> np.random.Generator:
+    """The generator of one recording or draw; the same on every machine, unlike Python's `hash`."""
+    digest = hashlib.sha256("/".join([str(seed), *names]).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+# ---- kinds of calls
+
+
+def draw_kind(rng: np.random.Generator, duration_s: float, avoid: Sequence[Kind], family: str = "") -> Kind:
+    """Draw a kind that a listener can tell from every kind in `avoid`; a family when none is given."""
+    for _ in range(1000):
+        kind = Kind(
+            family=family or str(rng.choice(FAMILIES)),
+            pitch_hz=float(np.exp(rng.uniform(*np.log(PITCH_HZ)))),
+            sweep_octaves=float(rng.choice([-1, 1]) * rng.uniform(0.2, 0.9)),
+            arch=bool(rng.random() < 0.4),
+            duration_s=duration_s,
+            # at least three pulses, and pulses slow enough to be heard apart in long calls
+            rhythm_hz=float(max(rng.uniform(7, 22), 3.2 / duration_s)),
+        )
+        if all(distinct(kind, other) for other in avoid):
+            return kind
+    raise FiveshotError("synthesis: found no new kind of call; ask for fewer classes.")
+
+
+def distinct(a: Kind, b: Kind) -> bool:
+    """Whether two kinds differ in family, by a quarter of an octave in pitch, or twofold in duration."""
+    octaves = abs(np.log2(a.pitch_hz / b.pitch_hz)), abs(np.log2(a.duration_s / b.duration_s))
+    return a.family != b.family or octaves[0] > 0.25 or octaves[1] > 1
+
+
+def train_kinds(seed: int) -> dict[tuple[str, str], Kind]:
+    """The training classes by (subset, column); durations are spread evenly on a logarithmic scale."""
+    classes = [(subset, f"CLASS_{chr(65 + i)}" if count > 1 else "CALL")
+               for subset, count in TRAIN_SUBSETS.items() for i in range(count)]  # fmt: skip
+    rng = rng_for(seed, "kinds")
+    durations = rng.permutation(np.geomspace(*TRAIN_DURATION_S, len(classes)))
+    kinds: list[Kind] = []
+    for index, duration in enumerate(durations):
+        kinds.append(draw_kind(rng, float(duration), kinds, FAMILIES[index % len(FAMILIES)]))
+    return dict(zip(classes, kinds, strict=True))
+
+
+def vary(kind: Kind, rng: np.random.Generator) -> Kind:
+    """An individual call of the kind."""
+    return replace(
+        kind,
+        duration_s=round(kind.duration_s * rng.uniform(0.85, 1.15), 3),  # the csv has milliseconds
+        pitch_hz=kind.pitch_hz * rng.uniform(0.96, 1.04),
+        sweep_octaves=kind.sweep_octaves * rng.uniform(0.85, 1.15),
+        rhythm_hz=kind.rhythm_hz * rng.uniform(0.95, 1.05),
+    )
+
+
+# ---- the sound of one call
+
+
+def call_sound(kind: Kind, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """The call's waveform at a root mean square of 1, from its onset to its offset. Output: (samples,)."""
+    t = np.arange(round(kind.duration_s * sample_rate)) / sample_rate
+    x = _FAMILY_SOUNDS[kind.family](kind, t, sample_rate, rng)
+    x *= _envelope(t, kind.duration_s, kind.family == "clicks", rng)
+    return x / np.sqrt(np.mean(x**2))
+
+
+def _envelope(t: np.ndarray, duration_s: float, sharp: bool, rng: np.random.Generator) -> np.ndarray:
+    """Short rise and fall, so that annotated times are the audible ones, and a slow swell."""
+    edge_s = 0.001 if sharp else min(0.02, 0.15 * duration_s)
+    edges = np.clip(np.minimum(t, duration_s - t) / edge_s, 0, 1)
+    peak = rng.uniform(0.25, 0.75)
+    return np.sin(edges * np.pi / 2) ** 2 * (1 - 0.9 * (t / duration_s - peak) ** 2)
+
+
+def _sweep_hz(kind: Kind, u: np.ndarray) -> np.ndarray:
+    """The frequency at the places `u` (0 to 1) of a call or pulse."""
+    return kind.pitch_hz * 2 ** (kind.sweep_octaves * (4 * u * (1 - u) if kind.arch else u))
+
+
+def _phase(frequency_hz: np.ndarray, sample_rate: int) -> np.ndarray:
+    return 2 * np.pi * np.cumsum(frequency_hz) / sample_rate
+
+
+def _chirp(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sin(_phase(_sweep_hz(kind, t / kind.duration_s), sample_rate))
+
+
+def _trill(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """The same short sweep again and again, silent for a third of each period; the last one ends the call."""
+    periods = round(kind.rhythm_hz * kind.duration_s) - 0.35
+    place = (periods * t / kind.duration_s) % 1 / 0.65
+    gate = np.where(place < 1, np.sin(np.pi * np.minimum(place, 1)), 0)
+    return gate * np.sin(_phase(_sweep_hz(kind, np.minimum(place, 1)), sample_rate))
+
+
+def _stack(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Harmonics of a voice two octaves below the pitch; a resonance makes the pitch loudest."""
+    bend = SWEPT["stack"] * kind.sweep_octaves * t / kind.duration_s
+    voice_hz = kind.pitch_hz / 4 * 2 ** (bend + 0.01 * np.sin(2 * np.pi * 6 * t))
+    phase = _phase(voice_hz, sample_rate)
+    harmonics = [h for h in range(1, 13) if h * voice_hz.max() < 0.47 * sample_rate]
+    return sum(np.exp(-2 * np.log2(h / 4) ** 2) * np.sin(h * phase) for h in harmonics)
+
+
+def _clicks(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Damped knocks from onset to offset; a falling sweep slows the train down, a rising one hurries it."""
+    last_s = kind.duration_s - 0.01
+    rate = 2 ** (kind.sweep_octaves * t / kind.duration_s)
+    scale = round(kind.rhythm_hz * last_s) / rate[t <= last_s].sum()
+    since_s = (np.cumsum(rate) * scale % 1) / (rate * scale) / sample_rate
+    return np.exp(-since_s / 0.004) * np.sin(2 * np.pi * kind.pitch_hz * since_s)
+
+
+def _noise(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A hiss a third of an octave wide that follows a part of the sweep."""
+    sos = scipy.signal.butter(2, 0.12 * kind.pitch_hz, fs=sample_rate, output="sos")
+    slow = scipy.signal.sosfilt(sos, rng.standard_normal((2, t.size)))
+    part = replace(kind, sweep_octaves=SWEPT["noise"] * kind.sweep_octaves)
+    phase = _phase(_sweep_hz(part, t / kind.duration_s), sample_rate)
+    return slow[0] * np.cos(phase) + slow[1] * np.sin(phase)
+
+
+def _warble(kind: Kind, t: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A whistle that swings around the middle of its band."""
+    swing = kind.sweep_octaves * (0.5 + 0.5 * np.sin(2 * np.pi * kind.rhythm_hz * t))
+    return np.sin(_phase(kind.pitch_hz * 2**swing, sample_rate))
+
+
+_FAMILY_SOUNDS = dict(zip(FAMILIES, (_chirp, _trill, _stack, _clicks, _noise, _warble), strict=True))
+
+
+# ---- what happens when
+
+
+def timeline(
+    rng: np.random.Generator, calls: Sequence[Call], recording_s: float
+) -> tuple[tuple[Call, ...], float]:
+    """Give the calls onsets in their order, never overlapping; also returns the recording's length (s)."""
+    gap_s = _shortest_gap_s(call.kind for call in calls)
+    needed_s = sum(call.kind.duration_s + gap_s for call in calls) + gap_s
+    recording_s = max(recording_s, round(1.05 * needed_s, 3))
+    # shares of the free time from a flat Dirichlet: gaps as of a Poisson process
+    gaps_s = gap_s + (recording_s - needed_s) * rng.dirichlet(np.ones(len(calls) + 1))
+    placed, now_s = [], 0.0
+    for call, gap in zip(calls, gaps_s, strict=False):
+        placed.append(replace(call, onset_s=round(now_s + gap, 3)))
+        now_s += gap + call.kind.duration_s
+    return tuple(placed), recording_s
+
+
+def _shortest_gap_s(kinds: Iterable[Kind]) -> float:
+    return 0.3 if min(kind.duration_s for kind in kinds) < 0.2 else 0.15
+
+
+def plan_training(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
+    """A training recording: calls of the subset's classes; beside a single class, unlabelled strangers."""
+    name, sample_rate, channels = _file_format(subset, index, number)
+    kinds = train_kinds(settings.seed)
+    own = {column: kind for (folder, column), kind in kinds.items() if folder == subset}
+    rng = rng_for(settings.seed, subset, name)
+    pool: list[tuple[str | None, Kind]] = list(own.items())
+    if len(own) == 1:
+        for _ in range(3):
+            duration_s = own["CALL"].duration_s * rng.uniform(0.6, 1.4)
+            pool.append((None, draw_kind(rng, duration_s, [*kinds.values(), *(k for _, k in pool)])))
+    calls = _fill(rng, pool, settings.fill * settings.train_recording_s)
+    placed, recording_s = timeline(rng, calls, settings.train_recording_s)
+    folder = Path("Training_Set", subset)
+    return Recording(folder, name, sample_rate, channels, tuple(own), placed, recording_s)
+
+
+def _fill(rng: np.random.Generator, pool: Sequence[tuple[str | None, Kind]], length_s: float) -> list[Call]:
+    """Calls of all kinds in rounds until they and their gaps are `length_s` long."""
+    # short calls come more often, as in nature; a single class as often as all strangers together
+    often = [1 + 2 * (kind.duration_s < 0.2) + 2 * (column == "CALL") for column, kind in pool]
+    gap_s, calls, now_s = _shortest_gap_s(kind for _, kind in pool), [], 0.0
+    while now_s < length_s:
+        for place in rng.permutation(np.repeat(np.arange(len(pool)), often)):
+            column, kind = pool[place]
+            calls.append(Call(vary(kind, rng), column, "UNK" if rng.random() < UNK_SHARE else "POS"))
+            now_s += calls[-1].kind.duration_s + gap_s
+            if now_s >= length_s:
+                break
+    return calls
+
+
+def plan_validation(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
+    """A validation recording: one new class is the target, other kinds of about its duration distract."""
+    name, sample_rate, channels = _file_format(subset, index, number)
+    plan, rng = VALIDATION_SUBSETS[subset], rng_for(settings.seed, subset, name)
+    trained = list(train_kinds(settings.seed).values())
+    # families go round, from another start in every corpus
+    family = FAMILIES[(number + index // 2 + settings.seed) % len(FAMILIES)]
+    target = draw_kind(rng, plan.duration_s * rng.uniform(0.92, 1.08), trained, family)
+    others = _distractor_kinds(rng, target, trained)
+    distractors = [Call(vary(others[i % len(others)], rng)) for i in range(plan.distractors)]
+    unknown = [Call(vary(target, rng), "Q", "UNK") for _ in range(plan.unknown)]
+    targets = [Call(vary(target, rng), "Q") for _ in range(plan.targets - SHOTS + settings.shots)]
+    calls = _support_then_query(rng, settings.shots, targets, distractors, unknown)
+    placed, recording_s = timeline(rng, calls, plan.recording_s)
+    return Recording(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
+
+
+def _distractor_kinds(rng: np.random.Generator, target: Kind, trained: Sequence[Kind]) -> list[Kind]:
+    """A relative of the target at another pitch, two kinds at large, a training class of similar duration."""
+    kinds = [target]
+    for family in (target.family, "", ""):
+        kinds.append(draw_kind(rng, target.duration_s * rng.uniform(0.7, 1.3), kinds, family))
+    nearest = sorted(trained, key=lambda kind: abs(np.log(kind.duration_s / target.duration_s)))
+    return [*kinds[1:], nearest[rng.integers(4)]]
+
+
+def _support_then_query(
+    rng: np.random.Generator, shots: int, targets: list[Call], distractors: list[Call], unknown: list[Call]
+) -> list[Call]:
+    """An order in which distractors come first of all, lie among the shots, and go on in the query."""
+    early = max(3, round(len(distractors) * shots / len(targets)))
+    support = [*targets[: shots - 1], *distractors[1:early], *unknown[1:]]
+    query = [*targets[shots:], *distractors[early:], *unknown[:1]]
+    support, query = ([part[i] for i in rng.permutation(len(part))] for part in (support, query))
+    return [distractors[0], *support, targets[shots - 1], *query]
+
+
+def _file_format(subset: str, index: int, number: int) -> tuple[str, int, int]:
+    """File name, sample rate and channels; the `number` over all subsets walks through the formats."""
+    plain = (PLAIN_RATES[number % len(PLAIN_RATES)], 1, ".wav")
+    sample_rate, channels, ending = FORMATS[number] if number < len(FORMATS) else plain
+    return f"{subset}_{index + 1:02d}{ending}", sample_rate, channels
+
+
+def plan_corpus(settings: SynthesisSettings) -> list[Recording]:
+    """All recordings, training first."""
+    single = max(1, settings.train_recordings // 2)
+    training = [(subset, index) for subset, classes in TRAIN_SUBSETS.items()
+                for index in range(settings.train_recordings if classes > 1 else single)]  # fmt: skip
+    indices = range(settings.valid_recordings)
+    validation = [(subset, index) for index in indices for subset in VALIDATION_SUBSETS]
+    return [plan_training(settings, *place, number) for number, place in enumerate(training)] + [
+        plan_validation(settings, *place, number) for number, place in enumerate(validation)
+    ]
+
+
+# ---- from plan to files
+
+
+def render(recording: Recording, seed: int) -> np.ndarray:
+    """The recording's sound, below 1 everywhere. Output: (samples, channels), float32."""
+    rng = rng_for(seed, recording.name, "sound")
+    colours = rng.dirichlet(np.ones(3))
+    samples = round(recording.recording_s * recording.sample_rate)
+    rows = [_background(rng, colours, samples, recording.sample_rate) for _ in range(recording.channels)]
+    calls = _all_calls(rng, recording, colours, samples)
+    gains = rng.uniform(0.8, 1, recording.channels).astype(np.float32)
+    mix = np.stack([row + gain * calls for row, gain in zip(rows, gains, strict=True)], axis=1)
+    return mix * np.float32(min(10 ** (rng.uniform(-32, -20) / 20) / mix.std(), 0.9 / np.abs(mix).max()))
+
+
+def _all_calls(
+    rng: np.random.Generator, recording: Recording, colours: np.ndarray, samples: int
+) -> np.ndarray:
+    """The calls in silence, at 6 to 20 dB above the noise of their bands. Output: (samples,), float32."""
+    calls = np.zeros(samples, np.float32)
+    snr_db = rng.uniform(6, 20)
+    for call in recording.calls:
+        level_db = snr_db + np.clip(rng.normal(0, 2), -4, 4) + (UNK_DB if call.label == "UNK" else 0)
+        noise_power = _band_power(colours, call.kind.band_hz, recording.sample_rate)
+        sound = call_sound(call.kind, recording.sample_rate, rng)
+        start = round(call.onset_s * recording.sample_rate)
+        calls[start : start + sound.size] += np.sqrt(noise_power) * 10 ** (level_db / 20) * sound
+    return calls
+
+
+def _noise_density(colours: np.ndarray, frequency_hz: np.ndarray) -> np.ndarray:
+    """Power of white, pink and brown noise, equal at 1 kHz; flat below 60 Hz, or brown is all rumble."""
+    slope = 1000 / np.maximum(frequency_hz, 60)
+    return colours[0] + colours[1] * slope + colours[2] * slope**2
+
+
+def _band_power(colours: np.ndarray, band_hz: tuple[float, float], sample_rate: int) -> float:
+    """The background's power inside a band; white noise alone has power 1 up to the Nyquist frequency."""
+    low, high = band_hz[0], min(band_hz[1], sample_rate / 2)
+    mean = _noise_density(colours, np.linspace(low, high, 64)).mean()
+    return float(mean * (high - low) / (sample_rate / 2))
+
+
+def _background(rng: np.random.Generator, colours: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
+    """Coloured noise whose level drifts by a few dB. Output: (samples,), float32."""
+    length = scipy.fft.next_fast_len(samples, real=True)
+    spectrum = scipy.fft.rfft(rng.standard_normal(length, np.float32))
+    frequency_hz = scipy.fft.rfftfreq(length, 1 / sample_rate)
+    spectrum *= np.sqrt(_noise_density(colours, frequency_hz)).astype(np.float32)
+    noise = scipy.fft.irfft(spectrum, length)[:samples]
+    knots_s = np.arange(0, samples / sample_rate + 8, 8)
+    drift_db = np.interp(np.arange(samples) / sample_rate, knots_s, rng.normal(0, 1.5, knots_s.size))
+    return noise * (10 ** (drift_db / 20)).astype(np.float32)
+
+
+def annotation_text(recording: Recording) -> str:
+    """The csv of a recording: one row per annotated call, its column POS or UNK, the others NEG."""
+    rows = [["Audiofilename", "Starttime", "Endtime", *recording.columns]]
+    for call in recording.calls:
+        if call.column is not None:
+            cells = [call.label if column == call.column else "NEG" for column in recording.columns]
+            rows.append([recording.name, f"{call.onset_s:.3f}", f"{call.offset_s:.3f}", *cells])
+    return "".join(",".join(row) + "\n" for row in rows)
+
+
+def write_recording(root: Path, recording: Recording, seed: int) -> None:
+    """Write a recording and its csv, each as a whole."""
+    path = root / recording.folder / recording.name
+    with whole_file(path) as part:
+        try:
+            kind = path.suffix[1:].upper()
+            soundfile.write(part, render(recording, seed), recording.sample_rate, "PCM_16", format=kind)
+        except soundfile.LibsndfileError as error:
+            raise FiveshotError(f"{path}: could not be written ({error}).") from error
+    write_text(path.with_suffix(".csv"), annotation_text(recording))
+
+
+def generate_corpus(
+    root: Path, settings: SynthesisSettings, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Write the corpus and return its audio files; one that is there with equal settings is left as it is.
+
+    `progress` is called with the number of recordings written and their total. A corpus of other settings is
+    replaced. Raises FiveshotError when `root` holds recordings that this function did not write.
+    """
+    recordings = plan_corpus(settings)
+    audio = [recording.folder / recording.name for recording in recordings]
+    names = [path.as_posix() for file in audio for path in (file, file.with_suffix(".csv"))]
+    note = {"version": VERSION, "settings": asdict(settings), "complete": True, "files": names}
+    if _previous(root) == note and all((root / name).is_file() for name in names):
+        return [root / path for path in audio]
+    _remove_previous(root)
+    # a list of files before the first file: what an interrupted run leaves is known to the next one
+    write_json(root / "corpus.json", note | {"complete": False})
+    for done, recording in enumerate(recordings, start=1):
+        write_recording(root, recording, settings.seed)
+        if progress:
+            progress(done, len(recordings))
+    write_json(root / "corpus.json", note)
+    return [root / path for path in audio]
+
+
+def _previous(root: Path) -> object:
+    note = root / "corpus.json"
+    return read_json(note) if note.is_file() else None
+
+
+def _remove_previous(root: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    previous = _previous(root)
+    if previous is None and any((root / part).exists() for part in ("Training_Set", "Validation_Set")):
+        raise FiveshotError(f"{root}: holds recordings that were not synthesised; choose another folder.")
+    files = previous.get("files", []) if isinstance(previous, dict) else []
+    for path in ((root / str(name)).resolve() for name in files):
+        if path.is_relative_to(root.resolve()):
+            path.unlink(missing_ok=True)

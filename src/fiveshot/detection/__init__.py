@@ -1,0 +1,1 @@
+"""P(POS) to events, events to scores and pictures (`./run.sh metric`). Never imports the network."""

@@ -1,0 +1,94 @@
+"""Pictures of a run's detections: spectrogram, shots, truth, predictions and P(POS), per recording."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from fiveshot.adaptation.finetune import probability_path, read_probabilities
+from fiveshot.core.config import Config
+from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.data.corpus import Recording
+from fiveshot.detection.plots import pick_stretches, plot_detection
+from fiveshot.detection.postprocess import RecordingProbabilities, fuse, threshold
+from fiveshot.run.folder import Run
+from fiveshot.training.stages import opened
+
+
+def draw_detections(
+    run: Run,
+    config: Config,
+    recordings: tuple[Recording, ...],
+    predictions: dict[str, np.ndarray],
+    strict: bool = False,
+) -> tuple[list[Path], list[Problem]]:
+    """Draw the first `metric.pictures` recordings of each subset that have probabilities.
+
+    `predictions`: key of a recording → (events, 2) onsets and offsets in seconds. What cannot be drawn comes
+    back as problems, or with `strict` stops it.
+    """
+    drawn: dict[str, int] = defaultdict(int)
+    targets: list[Path] = []
+    problems: list[Problem] = []
+    for recording in recordings:
+        path = probability_path(run, recording)
+        if drawn[recording.subset] < config.metric.pictures and path.exists():
+            drawn[recording.subset] += 1
+            events = predictions.get(recording.key, np.zeros((0, 2)))
+            try:
+                targets += draw_recording(run, config, recording, events)
+            except FiveshotError as error:
+                if strict or isinstance(error, WriteError):
+                    raise
+                problems.append(Problem(recording.audio, str(error)))
+    return targets, problems
+
+
+def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:
+    """One picture for each stretch worth one."""
+    found = read_probabilities(probability_path(run, recording))
+    file = opened(run, config, recording)
+    truth = _spans(recording, "POS")
+    shown = np.concatenate([truth, detected])
+    targets = []
+    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
+        first, end = int(first_s * file.frame_rate), min(int(end_s * file.frame_rate), file.n_frames)
+        target = run.pictures / f"{recording.key}_{first_s:.0f}s.png"
+        plot_detection(
+            target,
+            title=f"{recording.subset}, {recording.name}",
+            features=file.frames(first, end)[0],
+            frame_rate=file.frame_rate,
+            first_s=first / file.frame_rate,
+            probabilities={name: values[first:end] for name, values in _curves(found, config).items()},
+            threshold=_thresholds(found, config),
+            shots=found.shots_s,
+            truth=truth,
+            unknown=_spans(recording, "UNK"),
+            detections=detected,
+            f_min=config.features.f_min,
+            f_max=config.features.f_max,
+        )
+        targets.append(target)
+    return targets
+
+
+def _curves(found: RecordingProbabilities, config: Config) -> dict[str, np.ndarray]:
+    curves = dict(found.branches)
+    if config.detect.branches == "both":
+        curves["both"] = fuse(found, config.detect)[0]
+    if config.detect.likeness > 0:
+        curves["likeness"] = np.clip(found.likeness, 0, 1)
+    return curves
+
+
+def _thresholds(found: RecordingProbabilities, config: Config) -> dict[str, float]:
+    limits = {config.detect.branches: threshold(fuse(found, config.detect)[1], config.detect)}
+    return limits | ({"likeness": config.detect.likeness} if config.detect.likeness > 0 else {})
+
+
+def _spans(recording: Recording, value: str) -> np.ndarray:
+    events = recording.events
+    return np.stack([events.onset_s, events.offset_s], axis=-1)[events.value == value]

@@ -1,0 +1,129 @@
+"""Predicted events as csv: one row per event, `Audiofilename,Starttime,Endtime`, times in seconds.
+
+The three-column form is what the official evaluation takes. A run's own form has two columns more,
+`Confidence` (mean probability of the event, 0 to 1) and `Recording` (the key that tells recordings of one
+name apart). Reading accepts further columns, a byte order mark and CRLF.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import whole_file
+from fiveshot.data.annotations import csv_rows
+
+HEADER = ("Audiofilename", "Starttime", "Endtime")
+OWN_HEADER = (*HEADER, "Confidence", "Recording")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One predicted event: onset and offset in seconds from the start of the recording, confidence 0 to 1.
+
+    `key`: of its recording, SUBSET/optional/deeper/stem; other recordings may have the same name.
+    """
+
+    audio_name: str
+    onset_s: float
+    offset_s: float
+    confidence: float
+    key: str = ""
+
+
+def write_predictions(path: Path, rows: Iterable[Detection]) -> None:
+    """Write the official three columns, sorted by name and onset; times read back as the same numbers."""
+    _write(path, HEADER, (_cells(row) for row in _sorted(rows)))
+
+
+def write_confident_predictions(path: Path, rows: Iterable[Detection]) -> None:
+    """Write the three columns, `Confidence` and `Recording`, sorted by name, recording and onset."""
+    with_confidence = ([*_cells(row), repr(float(row.confidence)), row.key] for row in _sorted(rows))
+    _write(path, OWN_HEADER, with_confidence)
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """Read predictions: name as in the csv -> (events, 2) onsets and offsets in seconds, in file order.
+
+    In a file with the header of a run's own form the key in its last column is taken for the name, where
+    there is one. A file with a header and no rows holds no detections. Raises FiveshotError, with the line
+    where there is one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time
+    that is no number, not finite, negative or reversed.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
+    columns = column_positions(f"{path}, line {rows[0][0]}", rows[0][1], HEADER)
+    own = tuple(rows[0][1]) == OWN_HEADER
+    events: dict[str, list[tuple[float, float]]] = {}
+    for line, cells in rows[1:]:
+        where = f"{path}, line {line}"
+        name, onset_s, offset_s = _parse(where, cells, columns)
+        if len(cells) != len(rows[0][1]):
+            raise FiveshotError(f"{where}: {len(cells)} cells where the header has {len(rows[0][1])}.")
+        key = cells[-1] if own else ""
+        events.setdefault(key or name, []).append((onset_s, offset_s))
+    return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
+
+
+def _sorted(rows: Iterable[Detection]) -> list[Detection]:
+    return sorted(rows, key=lambda row: (row.audio_name, row.key, row.onset_s, row.offset_s))
+
+
+def _cells(row: Detection) -> list[str]:
+    # repr of a Python float is the shortest text that reads back as the same number (numpy's repr is not).
+    return [row.audio_name, repr(float(row.onset_s)), repr(float(row.offset_s))]
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Every row that is not blank, with the line it begins on."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: there is no such file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FiveshotError(f"{path}: not a readable csv file ({error}).") from error
+    return list(csv_rows(path, text))
+
+
+def column_positions(where: str, header: list[str], columns: Sequence[str]) -> list[int]:
+    """Where the columns stand in the header; FiveshotError unless each is there once."""
+    if any(header.count(column) != 1 for column in columns):
+        raise FiveshotError(f"{where}: the header must name {','.join(columns)}; it is {','.join(header)!r}.")
+    return [header.index(column) for column in columns]
+
+
+def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
+    name, onset, offset = (cells[i] if i < len(cells) else "" for i in columns)
+    if not name:
+        raise FiveshotError(f"{where}: the cell {HEADER[0]} is empty.")
+    onset_s, offset_s = _seconds(where, HEADER[1], onset), _seconds(where, HEADER[2], offset)
+    if offset_s < onset_s:
+        raise FiveshotError(f"{where}: the event ends ({offset} s) before it starts ({onset} s).")
+    return name, onset_s, offset_s
+
+
+def _seconds(where: str, column: str, text: str) -> float:
+    if not text:
+        raise FiveshotError(f"{where}: the cell {column} is empty.")
+    try:
+        # float() would take '1_5' as 15.
+        seconds = float(text.replace("_", "?"))
+    except ValueError as error:
+        raise FiveshotError(f"{where}: {column} is {text!r}, which is not a number of seconds.") from error
+    if not math.isfinite(seconds) or seconds < 0:
+        raise FiveshotError(f"{where}: {column} is {text}; it must be finite and not negative.")
+    return seconds

@@ -1,0 +1,166 @@
+"""Checkpoints: a .pt file of tensors that says what they are, and beside it the same as JSON for people.
+
+The .pt is one file, so that its parts cannot be of different moments, and carries the checksums of a zip
+archive. It holds tensors, numbers and texts: nothing in it is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fiveshot.core.config import Config, TrainedSettings, build_config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import as_json, changes, fingerprint, write_bytes, write_text
+from fiveshot.network.model import FewShotNetwork
+
+DESCRIPTION = "description"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself."""
+
+    classes: list[str]
+    config: TrainedSettings
+    mean: np.ndarray  # (channels,) of the features
+    deviation: np.ndarray
+    epoch: int
+    metrics: dict[str, float]
+    recordings: list[str] = field(default_factory=list)  # marks of its feature files, sorted
+
+
+def build_network(config: Config, n_classes: int) -> FewShotNetwork:
+    """The network of a configuration, with fresh parameters.
+
+    Channels last in memory: convolutions and pooling run two to three times faster so on a CPU.
+    """
+    network = FewShotNetwork(len(config.features.channels), config.features.mels, n_classes, config.network)
+    return network.to(memory_format=torch.channels_last)
+
+
+def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
+    """Write `path` and its JSON; each appears whole, and stays as it is where nothing changed."""
+    text = as_json(
+        {
+            "classes": info.classes,
+            "config": info.config.model_dump(mode="json"),
+            "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
+            "epoch": info.epoch,
+            "metrics": info.metrics,
+            "recordings": info.recordings,
+        }
+    )
+    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
+    buffer = io.BytesIO()
+    torch.save(_plain(tensors | {DESCRIPTION: text}), buffer)
+    write_bytes(path, buffer.getvalue())
+    write_text(path.with_suffix(".json"), text)
+
+
+def _plain(value: object) -> object:
+    """The same in containers and texts of one kind: equal values, wherever they come from, give equal bytes.
+
+    Pickle writes a text once and refers to it afterwards, as long as it is the same object.
+    """
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return sys.intern(value) if isinstance(value, str) else value
+
+
+def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:
+    """Tensors and their description, never code; FiveshotError where they are absent or damaged."""
+    damaged = f"{path}: a damaged or foreign checkpoint; run the train stage again, which makes it anew."
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise FiveshotError(damaged)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        text = tensors.pop(DESCRIPTION)
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: no checkpoint yet; run the train stage first.") from error
+    except FiveshotError:
+        raise
+    except Exception as error:  # damaged bytes end in almost any exception inside torch
+        raise FiveshotError(damaged) from error
+    return tensors, _described(text, path)
+
+
+def _described(text: object, path: Path) -> CheckpointInfo:
+    wrong = f"{path}: its description is not that of a checkpoint; train again."
+    try:
+        values = json.loads(text)
+        info = CheckpointInfo(
+            classes=[str(name) for name in values["classes"]],
+            config=build_config(values["config"], str(path), TrainedSettings),
+            mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
+            deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            epoch=int(values["epoch"]),
+            metrics=dict(values["metrics"]),
+            recordings=[str(mark) for mark in values["recordings"]],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise FiveshotError(wrong) from error
+    statistics = np.stack([info.mean, info.deviation]) if info.mean.shape == info.deviation.shape else None
+    channels = len(info.config.features.channels)
+    if statistics is None or statistics.shape != (2, channels) or not np.isfinite(statistics).all():
+        raise FiveshotError(wrong)
+    return info
+
+
+def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:
+    """The trained network, in evaluation mode, after checking that it fits the configuration.
+
+    Raises:
+        FiveshotError: an absent or damaged file, or other features or another network than configured.
+    """
+    tensors, info = load_checkpoint(path)
+    for section in ("features", "network"):
+        trained, wanted = (getattr(one, section).model_dump(mode="json") for one in (info.config, config))
+        different = changes(trained, wanted, section)
+        if different:
+            raise FiveshotError(
+                f"{path}: trained with other settings ({'; '.join(different)}); use the same or train again."
+            )
+    network = build_network(config, len(info.classes))
+    fill(network, tensors.get("network"), path)
+    return network.eval(), info
+
+
+def fill(network: FewShotNetwork, tensors: object, path: Path) -> None:
+    """Put a checkpoint's tensors into the network, all of them or none.
+
+    Raises:
+        FiveshotError: a tensor is missing or unknown, of another shape, or not finite.
+    """
+    wanted = network.state_dict()
+    found = tensors if isinstance(tensors, dict) else {}
+    wrong = sorted(map(str, wanted.keys() ^ found.keys()))
+    wrong += [name for name in wanted if name in found and not _fits(wanted[name], found[name])]
+    if wrong:
+        raise FiveshotError(f"{path}: the tensor {wrong[0]} does not fit the network; train again.")
+    network.load_state_dict(found)
+
+
+def mark_of(network: FewShotNetwork, info: CheckpointInfo) -> str:
+    """A fingerprint of what a trained network computes: parameters, normalisation, classes."""
+    digest = hashlib.sha256(fingerprint([info.classes, info.mean.tolist(), info.deviation.tolist()]).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fits(wanted: torch.Tensor, found: object) -> bool:
+    same = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    return same and bool(torch.isfinite(found).all())

@@ -1,0 +1,1 @@
+"""A call: its command line, the folder it writes to, the signals that end it. Imports core."""

@@ -1,0 +1,173 @@
+"""A run's folder: where everything is, its log, and that only one process writes to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fiveshot.core.config import Config, save_config
+from fiveshot.core.errors import FiveshotError, Problem
+from fiveshot.core.files import locked, whole_file
+from fiveshot.run.signals import LINE, Stopped
+
+log = logging.getLogger("fiveshot")
+LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run.
+
+    `checkpoint` and `training_features` are those of another run, in place of its own (see borrowing.py).
+    """
+
+    folder: Path
+    checkpoint: Path | None = None
+    training_features: Path | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def latest(self) -> Path:
+        return self.folder / "checkpoints" / "latest.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoint or self.folder / "checkpoints" / "best.pt"
+
+    @property
+    def probabilities(self) -> Path:
+        return self.folder / "probabilities"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.csv"
+
+    @property
+    def predictions_note(self) -> Path:
+        return self.folder / "predictions.json"
+
+    @property
+    def confident_predictions(self) -> Path:
+        return self.folder / "predictions_confidence.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.json"
+
+    @property
+    def submission(self) -> Path:
+        return self.folder / "submission"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    def features(self, config: Config, split: str = "test") -> Path:
+        """Where feature files lie: the configured folder, that of another run, or one inside the run."""
+        if config.paths.features:
+            return Path(config.paths.features)
+        borrowed = self.training_features if split == "train" else None
+        return borrowed or self.folder / "features"
+
+
+@contextmanager
+def open_run(folder: Path, config: Config, stage: str) -> Iterator[Run]:
+    """Make the folder, lock it, log to it, and save the resolved settings.
+
+    Raises:
+        FiveshotError: the folder cannot be written, or another process is writing to it.
+    """
+    run = Run(folder)
+    with locked(folder), _logging_to(run.log):
+        save_config(config, run.config)
+        log.info("%s: run %s, seed %d", stage, folder, config.seed)
+        yield run
+
+
+class _Screen(logging.StreamHandler):
+    """The log on the terminal; where nobody reads it any more, the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            self.stream = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+            os.dup2(self.stream.fileno(), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
+class _LogFile(logging.FileHandler):
+    """The log on the disk; where that is full, results matter more, and it is said once."""
+
+    said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.said:
+            print(f"{self.baseFilename}: the log cannot be written ({sys.exc_info()[1]}).", file=sys.stderr)
+        self.said = True
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    try:
+        screen, file = _Screen(sys.stdout), _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise FiveshotError(
+            f"{path}: the log cannot be written ({error.strerror}); check its rights."
+        ) from error
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.setLevel(logging.INFO)
+    before, log.propagate = log.propagate, False
+    handlers = [screen, file]
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    except FiveshotError as error:
+        log.error("error: %s", error)
+        error.logged = True  # type: ignore[attr-defined]
+        raise
+    except Stopped:
+        file.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, LINE, (), None))
+        raise
+    finally:
+        log.propagate = before
+        for handler in handlers:
+            log.removeHandler(handler)
+            with suppress(OSError):
+                handler.flush()
+        with suppress(OSError):
+            file.close()
+
+
+def report_problems(problems: Sequence[Problem]) -> int:
+    """Log what was left out and why; the exit code: 0, or 3 (finished without them)."""
+    if not problems:
+        return 0
+    log.error("%d left out:", len(problems))
+    for problem in problems:
+        log.error("  %s", problem)
+    return LEFT_OUT
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write a csv with a column per key, as a whole; a key that a row lacks is an empty cell."""
+    with whole_file(path) as part:
+        pd.DataFrame(rows).to_csv(part, index=False, lineterminator="\n")

@@ -1,0 +1,1 @@
+"""The network is trained on labelled recordings (`./run.sh train`). Imports core, run, data, network."""
