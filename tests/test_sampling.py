@@ -17,13 +17,12 @@ from fiveshot.core.errors import FiveshotError
 from fiveshot.core.frames import IGNORED
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.feature_files import FeatureFile
+from fiveshot.training.dataset import WindowDataset, epoch_draw
+from fiveshot.training.replay import class_crops
 from fiveshot.training.windows import (
     LabelledFile,
     Window,
-    WindowDataset,
     _overlapping,
-    class_crops,
-    epoch_draw,
     label_frames,
     list_windows,
     rotated_targets,

@@ -34,6 +34,7 @@ from fiveshot.data.feature_files import (
     DAMAGE,
     FeatureFile,
     new_hdf5,
+    open_recording,
     read_attribute,
     write_array,
     write_attribute,
@@ -51,8 +52,8 @@ from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.stages import labelled_files, opened
-from fiveshot.training.windows import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.training.replay import class_crops
+from fiveshot.training.windows import LabelledFile, labelled_files, list_windows, window_set
 
 log = logging.getLogger("fiveshot")
 METHOD = 4  # raise when the same settings come to give other probabilities
@@ -306,7 +307,7 @@ def finetune_all(
     twins, fitted = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
-            file = opened(run, config, recording)
+            file = open_recording(run, config, recording)
             path = probability_path(run, recording)
             same = fitted.get(twins.get(recording.key))
             found = finetune_recording(path, recording, file, trained, config, backend, same)
