@@ -52,8 +52,8 @@ from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.replay import class_crops
-from fiveshot.training.windows import LabelledFile, labelled_files, list_windows, window_set
+from fiveshot.training.replay import Replay, draw_replay
+from fiveshot.training.windows import LabelledFile, labelled_files
 
 log = logging.getLogger("fiveshot")
 METHOD = 4  # raise when the same settings come to give other probabilities
@@ -91,22 +91,17 @@ def prepare(
 
     @cache  # once for all recordings, and not at all where every probability is kept
     def training() -> LowWindows:
-        return training_windows(network, info, files, config, backend)
+        return training_windows(network, info, draw_replay(files, config), config, backend)
 
     return Trained(network, info, training, sources)
 
 
 def training_windows(
-    network: FewShotNetwork, info: CheckpointInfo, files: list[LabelledFile], config: Config, backend: Backend
+    network: FewShotNetwork, info: CheckpointInfo, replay: Replay, config: Config, backend: Backend
 ) -> LowWindows:
     """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
-    windows = window_set(list_windows(files, config))
-    rng = np.random.default_rng(seed_of(config.seed, "training windows"))
-    statistics = info.mean, info.deviation
-    features, labels = class_crops(
-        files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
-    )
+    features, labels = replay.normalised(info.mean, info.deviation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
     wanted = None if settings.batch_norm == "adapting" else wanted

@@ -460,6 +460,18 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
     return build_config(values, " with ".join([str(sources[-1]), *(f"--set {s}" for s in settings)]))
 
 
+def merge_settings(values: dict, settings: Sequence[str]) -> dict:
+    """The values with `key.sub=value` settings laid over them, as a new dictionary.
+
+    Raises:
+        FiveshotError: a setting without `=`, or of an unknown key.
+    """
+    merged = copy.deepcopy(values)
+    for text in settings:
+        _merge(merged, _one_setting(text), text)
+    return merged
+
+
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved settings as YAML that `load_config` reads back to an equal Config."""
     values = config.model_dump(mode="json")
