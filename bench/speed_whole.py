@@ -24,13 +24,12 @@ from speed_parts import training_windows, training_work
 from fiveshot.adaptation.finetune import Trained, finetune_recording
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.data.corpus import Corpus, class_label
-from fiveshot.data.extraction import extract
+from fiveshot.data.extraction import extract, write_features
 from fiveshot.data.feature_files import (
     FeatureFile,
     normalisation,
     open_features,
     write_blocks,
-    write_features,
 )
 from fiveshot.detection.postprocess import BRANCHES, detect
 from fiveshot.network.checkpoint import CheckpointInfo

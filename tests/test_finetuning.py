@@ -346,9 +346,9 @@ def test_one_bad_recording_does_not_stop_the_others(stage):
     feature_path(stage.run.features(config), stage.corpus.test[0]).write_bytes(b"no features")
     detections, problems = stage("detect.threshold=fixed", "detect.minimum=0")
     (problem,) = problems
-    assert problem.path == stage.corpus.test[0].audio and "damaged feature file" in problem.message
+    assert problem.path == stage.corpus.test[0].audio and "damaged file of features" in problem.message
     assert {d.audio_name for d in detections} == {"y.wav"}
-    with pytest.raises(FiveshotError, match="damaged feature file"):
+    with pytest.raises(FiveshotError, match="damaged file of features"):
         stage(strict=True)
 
 

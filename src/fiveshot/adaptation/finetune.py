@@ -28,17 +28,10 @@ from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, WriteError
 from fiveshot.core.files import changes
+from fiveshot.core.hdf5 import DAMAGE, new_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.data.annotations import shots_of
 from fiveshot.data.corpus import Corpus, Recording
-from fiveshot.data.feature_files import (
-    DAMAGE,
-    FeatureFile,
-    new_hdf5,
-    open_recording,
-    read_attribute,
-    write_array,
-    write_attribute,
-)
+from fiveshot.data.feature_files import FeatureFile, open_recording
 from fiveshot.detection.duplicates import same_tasks
 from fiveshot.detection.postprocess import (
     BRANCHES,
