@@ -15,7 +15,7 @@ from fiveshot.adaptation.branch import Task
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import FrozenWindows, Recorded, embeddings
 from fiveshot.adaptation.sed import fit_sed
-from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import support_windows
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.config import Config
@@ -319,7 +319,7 @@ def query_pass(bench: Bench) -> dict[str, float]:
 def whole_events(bench: Bench) -> dict[str, float]:
     """Likeness of a recording of ten minutes to its shots."""
     task = bench.task(10 * MINUTE_S)
-    return {"s": bench.seconds(lambda: likeness(task.recorded, task.support), least=1)}
+    return {"s": bench.seconds(lambda: shot_similarity(task.recorded, task.support), least=1)}
 
 
 def long_recording(bench: Bench) -> dict[str, float]:

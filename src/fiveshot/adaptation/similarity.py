@@ -21,8 +21,8 @@ SILENCE = 1e-3  # deviation of standardised features below which a stretch is co
 LEAST_LEVEL = 0.1  # shots less like each other than this say nothing about other sounds
 
 
-def likeness(recorded: Recorded, support: Support) -> np.ndarray:
-    """Likeness of each frame, taken as the middle of an event, to the shots: (frames,) float32.
+def shot_similarity(recorded: Recorded, support: Support) -> np.ndarray:
+    """Similarity of each frame, taken as the middle of an event, to the shots: (frames,) float32.
 
     Of several feature channels that one counts in which the shots are most alike: compression hides calls
     behind loud sounds, its absence hides faint ones. Where the shots are not alike in any, all is 1; so it

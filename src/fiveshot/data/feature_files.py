@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -19,8 +20,10 @@ from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import fingerprint, sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.data.annotations import EventTable
-from fiveshot.data.corpus import Recording
-from fiveshot.run.folder import Run
+
+if TYPE_CHECKING:  # the corpus needs a decoder
+    from fiveshot.data.corpus import Recording
+    from fiveshot.run.folder import Run
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
 STAGE = "feature"  # writes these files
