@@ -19,6 +19,7 @@ from fuzz_run import Case, Format, Wrong
 
 from fiveshot.core.config import Config, load_config, trained_settings
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
@@ -169,9 +170,9 @@ def _write_checkpoint(path: Path) -> None:
     config = small_config()
     torch.manual_seed(0)
     network = build_network(config, 2)
-    statistics = np.array([0.1], np.float32), np.array([1 / 3], np.float32)
+    numbers = Normalisation(np.array([0.1], np.float32), np.array([1 / 3], np.float32))
     info = CheckpointInfo(
-        ["OWL/cow", "OWL/dög"], trained_settings(config), *statistics, 3, {"choice": 0.75, "loss": 1 / 3}
+        ["OWL/cow", "OWL/dög"], trained_settings(config), numbers, 3, {"choice": 0.75, "loss": 1 / 3}
     )
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     save_checkpoint(path, {"network": state, "steps": 7, "rates": [1e-4, 1e-3]}, info)
@@ -207,7 +208,7 @@ def _described_anew(path: Path) -> None:
     target = path.with_name("other.pt")
     torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)
     _, info = load_network(target, small_config())
-    if not np.isfinite([*info.mean, *info.deviation]).all():
+    if not np.isfinite([*info.normalisation.mean, *info.normalisation.std]).all():
         raise Wrong("statistics that are not finite")
 
 

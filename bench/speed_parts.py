@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from fiveshot.adaptation.branch import Task
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
-from fiveshot.adaptation.inference import FrozenWindows, Recorded, embeddings
+from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, embeddings
 from fiveshot.adaptation.sed import fit_sed
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import support_windows
@@ -281,7 +281,7 @@ def heads_on_steps(bench: Bench) -> dict[str, float]:
     return row | {"difference": float((found["plain"] - found["steps"]).abs().max())}
 
 
-def windows_at_once(recorded: Recorded, starts: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+def windows_at_once(recorded: NormalisedFeatures, starts: np.ndarray, frames: int) -> Iterator[np.ndarray]:
     """The windows that begin there, some at a time: (windows, channels, frames, mels)."""
     for i in range(0, len(starts), AT_ONCE):
         yield np.stack([recorded.frames(int(s), int(s) + frames) for s in starts[i : i + AT_ONCE]])

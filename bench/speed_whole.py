@@ -141,8 +141,7 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         write_features(path, recording, config.features, {"made by": "bench"})
         clock.end("features_s")
         file = open_features(path, config.features)
-        mean, deviation = normalisation([file])
-        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), mean, deviation, 1, {})
+        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), normalisation([file]), 1, {})
         sources = {name: {"made by": "bench"} for name in BRANCHES}
         windows = training_windows(bench, bench.config, network)
         trained = Trained(network, info, lambda: windows, sources)

@@ -11,12 +11,13 @@ from small import Frames, cpu, small_config
 from fiveshot.adaptation.branch import make_task
 from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.frozen import pass_frozen
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import fit_sed
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.files import write_json
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import checked_corpus
 from fiveshot.data.extraction import extract
@@ -135,7 +136,7 @@ def test_features_are_finite_in_half_precision(name):
 def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
     values, spans = features_of(name), np.minimum(SOUNDS[name][1], len(SOUNDS[name][0]) / RATE)
     file, shots = Frames(values), table(spans[:5])
-    source = Recorded(file, values.mean((1, 2)), np.full(2, deviation, np.float32))
+    source = NormalisedFeatures(file, Normalisation(values.mean((1, 2)), np.full(2, deviation, np.float32)))
     support = find_support(shots, table(spans[:0]), file.frame_rate, file.n_frames, CONFIG.labels.widen_s)
     check_shots(support, name)
     task = make_task(source, support, name == "longer than a window", 0, network, CONFIG, cpu(CONFIG))

@@ -218,7 +218,8 @@ def test_mean_and_deviation_are_those_of_all_frames_of_all_files(recordings, tmp
         path = feature_path(tmp_path, recording)
         write_features(path, recording, SETTINGS, MARK)
         files.append(open_features(path, SETTINGS))
-    mean, deviation = normalisation(files)
+    found = normalisation(files)
+    mean, deviation = found.mean, found.std
     values = np.concatenate([file.frames() for file in files], axis=1).astype(np.float64)
     assert mean.dtype == deviation.dtype == np.float32
     # The sums were taken before rounding to half precision.
@@ -230,5 +231,5 @@ def test_constant_features_have_a_deviation_that_can_be_divided_by(stored):
     file = replace(
         open_features(stored, SETTINGS), sums={k: np.array([4.0, 8.0, 16.0]) for k in ("pcen", "log_mel")}
     )
-    mean, deviation = normalisation([file])
-    assert (mean == 2).all() and (deviation > 0).all()
+    found = normalisation([file])
+    assert (found.mean == 2).all() and (found.std > 0).all()

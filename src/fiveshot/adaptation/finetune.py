@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fiveshot.adaptation.branch import BranchScores, Task, make_task
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import fit_sed
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import check_shots, find_support
@@ -88,9 +88,14 @@ def training_windows(
     settings = config.finetune.sed
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
-    statistics = info.mean, info.deviation
     features, labels = class_crops(
-        files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
+        files,
+        windows,
+        settings.training_windows_per_class,
+        settings.training_frames,
+        info.normalisation,
+        config,
+        rng,
     )
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
@@ -224,7 +229,7 @@ def recording_task(
     )
     check_shots(support, str(recording.csv))
     long_shots = shots_are_long(support.shots, config.detect)
-    recorded = Recorded(file, trained.info.mean, trained.info.deviation)
+    recorded = NormalisedFeatures(file, trained.info.normalisation)
     seed = seed_of(config.seed, recording.subset, recording.name)
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
 

@@ -19,6 +19,7 @@ from fiveshot.core.config import Config, Features
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import fingerprint, sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 
 if TYPE_CHECKING:  # the corpus needs a decoder
@@ -190,12 +191,12 @@ def _numbers(settings: Features) -> dict[str, float]:
     return values
 
 
-def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:
+def normalisation(files: list[FeatureFile]) -> Normalisation:
     """Mean and standard deviation over all frames of all files, one of each per channel: (channels,)."""
     totals = np.array([sum(file.sums[kind] for file in files) for kind in files[0].channels])
     mean = totals[:, 1] / totals[:, 0]
-    deviation = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
-    return mean.astype(np.float32), deviation.astype(np.float32)
+    std = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
+    return Normalisation(mean.astype(np.float32), std.astype(np.float32))
 
 
 def open_recording(run: Run, config: Config, recording: Recording) -> FeatureFile:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fiveshot.core.config import Config
 from fiveshot.core.frames import window_labels
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.training.windows import LabelledFile, WindowSet
 
 
@@ -14,7 +15,7 @@ def class_crops(
     windows: WindowSet,
     per_class: int,
     frames: int,
-    statistics: tuple[np.ndarray, np.ndarray],
+    normalisation: Normalisation,
     config: Config,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +27,6 @@ def class_crops(
         features (windows, channels, frames, mels), standardised, and labels (windows, frames).
     """
     length = min(frames, config.windows.frames)
-    mean, deviation = (s[:, None, None] for s in statistics)
     features, labels = [], []
     # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
     drawn = {
@@ -40,7 +40,7 @@ def class_crops(
             cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
             first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
             piece = file.features.frames(window.start + first, window.start + first + length)
-            piece = ((piece - mean) / deviation).astype(np.float32)
+            piece = normalisation.apply(piece)
             features.append(np.pad(piece, ((0, 0), (0, length - piece.shape[1]), (0, 0))))
             labels.append(cut[first : first + length])
     if not features:
