@@ -94,7 +94,7 @@ def test_a_folder_that_is_no_trained_run_is_named(place, tmp_path):
     shutil.copytree(place / "run" / "checkpoints", tmp_path / "checkpoints")
     shutil.copy(place / "run" / "config.yaml", tmp_path)
     (tmp_path / "checkpoints" / "replay.h5").unlink()
-    with pytest.raises(FiveshotError, match=r"replay\.h5.*run the train stage again"):
+    with pytest.raises(FiveshotError, match=r"replay\.h5: no replayed training windows yet; run the train stage"):
         fiveshot.Detector.load(tmp_path)
 
 

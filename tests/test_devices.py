@@ -10,8 +10,9 @@ import torch
 from pretended import GPU, pretended_gpu
 from small import cpu, small_config, small_corpus, small_training_data
 
-from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.core.compute import choose_backend
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 from fiveshot.training.dataset import window_loader
 from fiveshot.training.loop import losses, new_state, resume, train
@@ -85,7 +86,7 @@ def gradients(folder, device, variant):
 
 
 def found_in(run, corpus):
-    return [read_probabilities(probability_path(run, recording)).branches for recording in corpus.test]
+    return [FrameScores.read(scores_path(run, recording)).branches for recording in corpus.test]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

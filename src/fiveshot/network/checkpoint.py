@@ -20,6 +20,7 @@ import torch
 from fiveshot.core.config import Config, TrainedSettings, build_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import as_json, changes, fingerprint, write_bytes, write_text
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.network.model import FewShotNetwork
 
 DESCRIPTION = "description"
@@ -31,8 +32,7 @@ class CheckpointInfo:
 
     classes: list[str]
     config: TrainedSettings
-    mean: np.ndarray  # (channels,) of the features
-    deviation: np.ndarray
+    normalisation: Normalisation  # of the features
     epoch: int
     metrics: dict[str, float]
     recordings: list[str] = field(default_factory=list)  # marks of its feature files, sorted
@@ -49,11 +49,12 @@ def build_network(config: Config, n_classes: int) -> FewShotNetwork:
 
 def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
     """Write `path` and its JSON; each appears whole, and stays as it is where nothing changed."""
+    mean, std = info.normalisation.mean.tolist(), info.normalisation.std.tolist()
     text = as_json(
         {
             "classes": info.classes,
             "config": info.config.model_dump(mode="json"),
-            "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
+            "normalisation": {"mean": mean, "deviation": std},
             "epoch": info.epoch,
             "metrics": info.metrics,
             "recordings": info.recordings,
@@ -103,17 +104,19 @@ def _described(text: object, path: Path) -> CheckpointInfo:
         info = CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
             config=build_config(values["config"], str(path), TrainedSettings),
-            mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
-            deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            normalisation=Normalisation(
+                np.array(values["normalisation"]["mean"], dtype=np.float32),
+                np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            ),
             epoch=int(values["epoch"]),
             metrics=dict(values["metrics"]),
             recordings=[str(mark) for mark in values["recordings"]],
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FiveshotError(wrong) from error
-    statistics = np.stack([info.mean, info.deviation]) if info.mean.shape == info.deviation.shape else None
     channels = len(info.config.features.channels)
-    if statistics is None or statistics.shape != (2, channels) or not np.isfinite(statistics).all():
+    numbers = info.normalisation.mean, info.normalisation.std
+    if any(values.shape != (channels,) or not np.isfinite(values).all() for values in numbers):
         raise FiveshotError(wrong)
     return info
 
@@ -154,7 +157,8 @@ def fill(network: FewShotNetwork, tensors: object, path: Path) -> None:
 
 def mark_of(network: FewShotNetwork, info: CheckpointInfo) -> str:
     """A fingerprint of what a trained network computes: parameters, normalisation, classes."""
-    digest = hashlib.sha256(fingerprint([info.classes, info.mean.tolist(), info.deviation.tolist()]).encode())
+    numbers = [info.normalisation.mean.tolist(), info.normalisation.std.tolist()]
+    digest = hashlib.sha256(fingerprint([info.classes, *numbers]).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().cpu().numpy().tobytes())
