@@ -264,16 +264,14 @@ class SumInPieces(Function):
     """The sum of `work(piece, *inputs of the piece)` over pieces of a batch, in the memory of one piece.
 
     The forward pass differentiates each piece at once and keeps its gradients alone. The published head takes
-    1.0 GB so for 64 windows; at once it takes 3.2 GB, and by torch.utils.checkpoint 2.3 GB and 1.4 x the time.
+    1.0 GB so for 64 windows; at once it takes 3.2 GB, and by torch.utils.checkpoint 2.3 GB, 1.4 x the time.
     """
 
     @staticmethod
     def forward(ctx, work: Callable[..., Tensor], size: int, count: int, *tensors: Tensor) -> Tensor:
-        """Args:
-            work: takes the windows of a piece as a slice, and that slice of each input; gives a scalar.
-            size: windows in a piece.
-            count: how many of the tensors are inputs, which are cut along their first dimension.
-            tensors: the inputs, and then the parameters that the work uses.
+        """`work` takes the windows of a piece, a slice, and that slice of each input, and gives a scalar.
+
+        Pieces have `size` windows. The first `count` tensors are the inputs, the others its parameters.
         """
         inputs, parameters = tensors[:count], tensors[count:]
         total = inputs[0].new_zeros(())
