@@ -24,7 +24,7 @@ from fiveshot.data.feature_files import FeatureFile
 from fiveshot.detection.postprocess import RecordingProbabilities, detect
 from fiveshot.training.windows import label_frames
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "golden"
 FRAME_RATE = 22050 / 256
 WIDEN_S = 0.025
 ROUNDING = 1e-6  # frames
