@@ -3,11 +3,11 @@
     python tests/robustness/fuzz.py [--seed N] [--mutants 20000] [--only FORMAT ...] [--out FILE.json]
     python tests/robustness/fuzz.py --format wav --number 123 [--seed N]        one mutant again
 
-With `--keep DIR` the mutants that fail are stored. Whole files are made by the project, changed at random (bits,
-runs, blocks, cells, values, tags, encodings) and read in child processes. A failure is any exception but
-FiveshotError, a message of several lines, a wrong success (a promise of the reader that does not hold; of the
-project's own files anything but the content that was written), no end within a time limit, or the end of the
-process. Mutant i of a format follows from the seed, the format and i. The exit code is 1 where anything failed.
+With `--keep DIR` the mutants that fail are stored. Whole files are made by the project, changed at random
+(bits, runs, blocks, cells, values, tags, encodings) and read in child processes. A failure is any exception
+but FiveshotError, a message of several lines, a wrong success (a promise of the reader that does not hold; of
+the project's own files anything but the content that was written), no end within a time limit, or the end of
+the process. Mutant i of a format follows from the seed, the format and i. The exit code is 1 after any failure.
 """
 
 from __future__ import annotations
