@@ -8,11 +8,11 @@ from small import cpu, recordings_under_test, small_config, small_corpus, small_
 
 from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.core.config import save_config
-from fiveshot.data.borrowing import with_checkpoint
 from fiveshot.detection.predictions import write_confident_predictions, write_predictions
+from fiveshot.detection.provenance import note_predictions
+from fiveshot.run.borrowed import with_checkpoint
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
-from fiveshot.training.stages import note_predictions
 
 QUICK = ("train.epochs=1", "finetune.sed.steps=2", "finetune.sed.pseudo_from_step=1", "detect.branches=sed")
 

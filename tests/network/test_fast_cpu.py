@@ -1,28 +1,22 @@
-"""Training passes written out by hand: the values and gradients of torch's plain operations."""
+"""The fast form of the network: the values and gradients of the plain form, and of the published one."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from reference import published
 from small import MELS, small_config
-from torch.nn import functional
 
-from fiveshot.network import fast_cpu as kernels
+from fiveshot.network import fast_cpu
 from fiveshot.network.checkpoint import build_network
+from fiveshot.network.enrolment import mean_of_frames, mean_of_steps
 from fiveshot.network.fast_cpu import PooledConvolution, PooledNorm, SumInPieces, pieces
-from fiveshot.network.model import Block, masked_mean, mean_embedding
+from fiveshot.network.model import Block
 
 CLOSE = 1e-9  # in double precision: the order of sums only
+MEAN = 1e-5  # vectors of enrolments are means in single precision
 POOLS = [(2, 2), (1, 2)]
 
 
-def plain_block(block, x):
-    """The block as it is published: convolution, batch normalisation, ReLU, pool."""
-    x = functional.relu(block.norm(block.conv(x)))
-    return functional.max_pool2d(x, block.pool) if block.pool else x
-
-
-def made_block(first, pool, mel_stride=1, inputs=2):
+def new_block(first, pool, mel_stride=1, inputs=2):
     torch.manual_seed(3)
     block = Block(inputs, 5, mel_stride, pool, first=first).double()
     with torch.no_grad():
@@ -33,17 +27,26 @@ def made_block(first, pool, mel_stride=1, inputs=2):
     return block
 
 
+def weighted_sum(values):
+    """A sum in which no two values count the same."""
+    return (values * torch.linspace(-1, 1, values.numel(), dtype=values.dtype).reshape(values.shape)).sum()
+
+
+def assert_close(some, others, tolerance=CLOSE):
+    for one, other in zip(some, others, strict=True):
+        assert (one - other).abs().max() <= tolerance * max(1, float(other.abs().max()))
+
+
 def outcome(block, x, forward):
     x = x.clone().requires_grad_(not block.first)
     state = {key: value.clone() for key, value in block.state_dict().items()}
-    found = forward(block, x)
-    weight = torch.linspace(-1, 1, found.numel(), dtype=found.dtype).reshape(found.shape)
-    (found * weight).sum().backward()
+    out = forward(block, x)
+    weighted_sum(out).backward()
     gradients = [p.grad.clone() for p in block.parameters()] + ([] if block.first else [x.grad])
     buffers = [b.clone().double() for b in block.buffers()]
     block.zero_grad(set_to_none=True)
     block.load_state_dict(state)
-    return [found.detach(), *gradients, *buffers]
+    return [out.detach(), *gradients, *buffers]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -51,25 +54,111 @@ def outcome(block, x, forward):
     ("first", "pool"),
     [(True, POOLS[0]), (True, POOLS[1]), (False, POOLS[0]), (False, POOLS[1]), (False, None)],
 )
-def test_a_block_is_the_plain_one_in_values_gradients_and_statistics(first, pool, training):
-    block = made_block(first, pool, 2 if pool is None else 1).train(training)
+def test_both_forms_of_a_block_are_the_published_one_with_gradients_and_statistics(first, pool, training):
+    block = new_block(first, pool, 2 if pool is None else 1).train(training)
     x = 3 + 2 * torch.randn(3, 2, 12, 8, dtype=torch.float64)
-    expected = outcome(block, x, plain_block)
-    for found, wanted in zip(outcome(block, x, Block.__call__), expected, strict=True):
-        assert (found - wanted).abs().max() < CLOSE * max(1, float(wanted.abs().max()))
+    expected = outcome(block, x, lambda block, x: published.block(block, x, training))
+    assert_close(outcome(block, x, Block.__call__), expected)
+    with fast_cpu.disabled():
+        assert_close(outcome(block, x, Block.__call__), expected)
+
+
+def network_outcome(network, x, enrolment, mask, target):
+    """What every part of the network answers, the gradients of all parameters, and the statistics then."""
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    n_frames, encoder = x.shape[2], network.encoder
+    embedding = encoder(x)
+    answers = [embedding, network.sed(embedding)]
+    if network.te_vad is not None:
+        answers.append(network.te_vad(embedding, target, n_frames, network.frames_per_step))
+    for answer in answers:
+        weighted_sum(answer).backward(retain_graph=True)
+    gradients = {name: p.grad.clone() for name, p in network.named_parameters()}
+    network.zero_grad(set_to_none=True)
+    statistics = [value.clone().double() for value in network.buffers()]
+    training, vectors = encoder.training, []
+    encoder.eval()
+    for mean in (mean_of_frames, mean_of_steps):
+        vectors.append(mean(encoder, enrolment, mask))
+        weighted_sum(vectors[-1]).backward()
+    gradients_of_vectors = [p.grad.clone() for p in encoder.parameters()]
+    low = encoder.low(x)
+    single = encoder.high_of_steps(low[:, :, :3], torch.tensor([[len(x), 0, 1], [1, 1, len(x)]]))
+    encoder.train(training)
+    network.zero_grad(set_to_none=True)
+    network.load_state_dict(state)
+    exact = [*answers, *gradients.values(), *statistics, single]
+    return [value.detach() for value in exact], [v.detach() for v in (*vectors, *gradients_of_vectors)]
+
+
+@pytest.mark.parametrize("head", ["frame", "step", "bilstm"])
+@pytest.mark.parametrize("per_step", [4, 2, 1])
+@pytest.mark.parametrize("training", [True, False])
+def test_both_forms_of_the_network_give_the_same_answers_gradients_and_statistics(training, per_step, head):
+    kind = ("te_vad=bilstm",) if head == "bilstm" else (f"te_vad_resolution={head}", "layers=2")
+    changes = (f"frames_per_step={per_step}", "dropout=0", *kind)
+    network = random_network(*(f"network.{change}" for change in changes)).train(training)
+    torch.manual_seed(1)
+    x, enrolment = (torch.randn(3, 1, frames, MELS, dtype=torch.float64) for frames in (45, 40))
+    mask = torch.zeros(3, 40, dtype=torch.bool)
+    mask[0, 3:9] = mask[0, 11:12] = mask[1, 30:] = True
+    inputs = x, enrolment * mask[:, None, :, None], mask, torch.randn(3, network.embedding).double()
+    fast, fast_vectors = network_outcome(network, *inputs)
+    with fast_cpu.disabled():
+        plain, plain_vectors = network_outcome(network, *inputs)
+    assert_close(fast, plain)
+    assert_close(fast_vectors, plain_vectors, MEAN)
+    assert any((a != b).any() for a, b in zip(fast, plain, strict=True))  # two forms, not one twice
+
+
+def random_network(*changes):
+    """In double precision, with scales of both signs and statistics that are not those of a new network."""
+    torch.manual_seed(0)
+    network = build_network(small_config(*changes), 3).double()
+    with torch.no_grad():
+        for block in (network.encoder.block0, network.encoder.block1, network.encoder.block2):
+            block.norm.weight.normal_()
+            block.norm.bias.normal_()
+            block.norm.running_mean.normal_()
+            block.norm.running_var.uniform_(0.5, 2)
+    return network
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("per_step", [4, 2, 1])
+def test_the_plain_form_is_the_published_network(per_step, training):
+    network = random_network(f"network.frames_per_step={per_step}").train(training)
+    x = torch.randn(2, 1, 45, MELS, dtype=torch.float64)
+    target = torch.randn(1, network.embedding, dtype=torch.float64)
+    mask = torch.rand(2, 45) < 0.4
+    with torch.no_grad(), fast_cpu.disabled():
+        embedding = network.encoder(x)
+        assert_close([embedding], [published.encoder(network.encoder, x, training)])
+        network.eval()
+        logits = network.te_vad(embedding, target, 45, per_step)
+        assert_close([logits], [published.te_vad_head(network.te_vad, embedding, target, 45, per_step)])
+        masked = x * mask[:, None, :, None]
+        vectors = published.enrolment_vectors(network.encoder, masked, mask, False)
+        assert_close([mean_of_frames(network.encoder, masked, mask)], [vectors], MEAN)
+
+
+def test_the_fast_form_comes_back_after_an_error():
+    with pytest.raises(ZeroDivisionError), fast_cpu.disabled(), fast_cpu.disabled():
+        assert not fast_cpu.enabled()
+        raise ZeroDivisionError
+    assert fast_cpu.enabled()
 
 
 @pytest.mark.parametrize("piece", [4, 6, 100])
 def test_the_size_of_the_pieces_changes_nothing(monkeypatch, piece):
-    block, x = made_block(True, (2, 2)), torch.randn(3, 2, 12, 8, dtype=torch.float64)
+    block, x = new_block(True, (2, 2)), torch.randn(3, 2, 12, 8, dtype=torch.float64)
     whole = outcome(block, x, Block.__call__)
-    monkeypatch.setattr(kernels, "PIECE_FRAMES", piece)
-    for found, wanted in zip(outcome(block, x, Block.__call__), whole, strict=True):
-        assert (found - wanted).abs().max() < CLOSE * max(1, float(wanted.abs().max()))
+    monkeypatch.setattr(fast_cpu, "PIECE_FRAMES", piece)
+    assert_close(outcome(block, x, Block.__call__), whole)
 
 
 def test_pieces_cover_every_frame_once_and_bring_their_neighbours(monkeypatch):
-    monkeypatch.setattr(kernels, "PIECE_FRAMES", 4)
+    monkeypatch.setattr(fast_cpu, "PIECE_FRAMES", 4)
     x = torch.randn(2, 1, 10, 3)
     found = torch.zeros_like(x)
     for rows, frames, piece in pieces(x):
@@ -108,43 +197,4 @@ def test_a_sum_in_pieces_is_the_sum_in_value_and_gradients(size):
         return [total.detach(), *gradients]
 
     whole = outcome(work(slice(None), *tensors))
-    found = outcome(SumInPieces.apply(work, size, 2, *tensors, weight))
-    for one, wanted in zip(found, whole, strict=True):
-        assert (one - wanted).abs().max() < CLOSE
-
-
-@pytest.mark.parametrize("per_step", [4, 2, 1])
-def test_only_the_masked_stretches_pass_the_encoder_and_the_mean_is_the_same(per_step):
-    torch.manual_seed(0)
-    encoder = build_network(small_config(f"network.frames_per_step={per_step}"), 2).encoder.eval()
-    features, mask = torch.randn(3, 1, 96, MELS), torch.zeros(3, 96, dtype=torch.bool)
-    for row, first, end in [(0, 20, 23), (0, 40, 52), (0, 54, 60), (1, 31, 70), (2, 16, 17)]:
-        mask[row, first:end] = True
-    features = features * mask[:, None, :, None]
-    whole = mean_embedding(encoder(features), mask, per_step)
-    found = masked_mean(encoder, features, mask)
-    assert (found - whole).abs().max() < 1e-5 * whole.abs().max()
-
-
-@given(seed=st.integers(0, 2**32 - 1), n_frames=st.integers(1, 50))
-@settings(deadline=None, max_examples=30)
-def test_the_mean_does_not_depend_on_the_other_windows_of_the_batch(seed, n_frames):
-    torch.manual_seed(seed)
-    encoder = build_network(small_config(), 2).encoder.eval()
-    mask = torch.rand(4, n_frames) < 0.3
-    features = torch.randn(4, 1, n_frames, MELS) * mask[:, None, :, None]
-    together = masked_mean(encoder, features, mask)
-    alone = torch.cat([masked_mean(encoder, features[i : i + 1], mask[i : i + 1]) for i in range(4)])
-    assert (together - alone).abs().max() < 1e-5
-    assert (together[~mask.any(1)] == 0).all()
-
-
-def test_frames_outside_the_mask_and_the_place_in_the_window_do_not_matter():
-    encoder = build_network(small_config(), 2).encoder.eval()
-    call, made = torch.randn(1, 9, MELS), []
-    for start in (0, 40, 55):
-        features, mask = torch.zeros(1, 1, 64, MELS), torch.zeros(1, 64, dtype=torch.bool)
-        start = start // 4 * 4
-        features[0, :, start : start + 9], mask[:, start : start + 9] = call, True
-        made.append(masked_mean(encoder, features, mask))
-    assert (made[0] - made[1]).abs().max() < 1e-6 and (made[0] - made[2]).abs().max() < 1e-6
+    assert_close(outcome(SumInPieces.apply(work, size, 2, *tensors, weight)), whole)

@@ -7,7 +7,7 @@ With `--keep DIR` the mutants that fail are stored. Whole files are made by the 
 (bits, runs, blocks, cells, values, tags, encodings) and read in child processes. A failure is any exception
 but FiveshotError, a message of several lines, a wrong success (a promise of the reader that does not hold; of
 the project's own files anything but the content that was written), no end within a time limit, or the end of
-the process. Mutant i of a format follows from the seed, the format and i. The exit code is 1 after any failure.
+the process. Mutant i of a format follows from the seed, the format and i. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import fuzz_run
 import fuzz_text
 from fuzz_run import Format, Outcome
 
-from fiveshot.run.cli import said
+from fiveshot.run.cli import run_command
 
 FORMATS: dict[str, Callable[[Path], Format]] = {
     "csv": fuzz_text.csv_format,
@@ -137,4 +137,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main, arguments().parse_args()))
+    sys.exit(run_command(main, arguments().parse_args()))

@@ -9,12 +9,12 @@ import numpy as np
 
 from fiveshot.adaptation.finetune import probability_path, read_probabilities
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import Problem, Problems
 from fiveshot.data.corpus import Recording
+from fiveshot.data.feature_files import open_recording
 from fiveshot.detection.plots import pick_stretches, plot_detection
 from fiveshot.detection.postprocess import RecordingProbabilities, fuse, threshold
 from fiveshot.run.folder import Run
-from fiveshot.training.stages import opened
 
 
 def draw_detections(
@@ -31,25 +31,21 @@ def draw_detections(
     """
     drawn: dict[str, int] = defaultdict(int)
     targets: list[Path] = []
-    problems: list[Problem] = []
+    problems = Problems(strict)
     for recording in recordings:
         path = probability_path(run, recording)
         if drawn[recording.subset] < config.metric.pictures and path.exists():
             drawn[recording.subset] += 1
             events = predictions.get(recording.key, np.zeros((0, 2)))
-            try:
+            with problems.skip(recording.audio):
                 targets += draw_recording(run, config, recording, events)
-            except FiveshotError as error:
-                if strict or isinstance(error, WriteError):
-                    raise
-                problems.append(Problem(recording.audio, str(error)))
     return targets, problems
 
 
 def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:
     """One picture for each stretch worth one."""
     found = read_probabilities(probability_path(run, recording))
-    file = opened(run, config, recording)
+    file = open_recording(run, config, recording)
     truth = _spans(recording, "POS")
     shown = np.concatenate([truth, detected])
     targets = []

@@ -7,12 +7,13 @@ import pytest
 from borrowed_runs import evaluation, predicted, runs, trained  # noqa: F401 - fixtures
 from conftest import base_config
 
+from fiveshot.commands.finetune import check_ready
 from fiveshot.core.config import save_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import sha256
-from fiveshot.data.borrowing import check_ready, checkpoint_text, with_checkpoint, with_remembered_checkpoint
+from fiveshot.detection.provenance import noted_predictions
+from fiveshot.run.borrowed import checkpoint_text, with_checkpoint, with_remembered_checkpoint
 from fiveshot.run.folder import Run
-from fiveshot.training.stages import noted_predictions
 
 
 @pytest.mark.parametrize("given", [".", "checkpoints/best.pt", "checkpoints/latest.pt"])
