@@ -27,10 +27,10 @@ from fiveshot.core.compute import Backend, choose_backend, seed_of
 from fiveshot.core.config import Config, build_config, merge_settings, read_yaml
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.events import Events
 from fiveshot.core.places import base_config, shipped_config
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
+from fiveshot.data.events import Events
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect, shots_are_long, wanted_branches

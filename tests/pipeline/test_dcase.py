@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import CALL_S, ONSETS_S, RATE, ROOT, calls
-from test_end_to_end import TINY, run_sh
+from stage_calls import TINY, run_sh
 
 from fiveshot.detection.predictions import read_predictions
 

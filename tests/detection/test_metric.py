@@ -10,25 +10,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mir_eval.util import match_events
+from reference_rows import SHOTS, reference, shots_and
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match, match_counts, scores
 from fiveshot.detection.predictions import read_predictions
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden"
-CASES = json.loads((ROOT / "tests" / "data" / "metric_cases.json").read_text())
+CASES = json.loads((ROOT / "tests" / "golden" / "metric_cases.json").read_text())
 RELATIVE = 1e-9  # agreement with the official program
-SHOTS = [(float(i), i + 0.5) for i in range(5)]  # five shots of half a second; the query starts at 4.5 s
-
-
-def reference(name, subset, rows):
-    onset, offset, value = zip(*rows, strict=True)
-    return Reference(name, subset, np.array(onset), np.array(offset), np.array(value))
-
-
-def shots_and(*rows, name="a.wav", subset="S"):
-    return reference(name, subset, [(*shot, "POS") for shot in SHOTS] + list(rows))
 
 
 def rows_by_name(rows):
