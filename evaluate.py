@@ -1,85 +1,13 @@
 """Stage 4: events + references -> official event-based F-measure and report.
 
-    ./run.sh metric [--data DIR] [--config FILE] [--run DIR]                        the run's own predictions
-    ./run.sh metric --predictions FILE.csv --references DIR --report OUT.json       any predictions
+    ./run.sh metric --data DIR [--config FILE] [--run DIR] [--set key.sub=value]
 
-DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With `--set shots=2` the query
-begins after the second POS event; the official measure is that of five.
-DIR holds SUBSET/*.csv with the columns Audiofilename,Starttime,Endtime,Q. With --classes scores of each class
-are added; its file is a csv with the columns Audiofilename,Class or the official program's metadata in JSON.
+`./run.sh metric -h` has all options; the work is in src/fiveshot/commands/metric.py.
 """
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path
 
-from fiveshot.run.cli import parser, read_settings, run_stage, said
-
-
-def score_files(arguments) -> int:
-    """Score a predictions csv against a folder of reference csv files; no run is needed."""
-    from fiveshot.core.errors import FiveshotError
-    from fiveshot.core.files import write_json
-    from fiveshot.detection.classes import read_classes
-    from fiveshot.detection.metric import evaluate, format_report
-    from fiveshot.detection.predictions import read_predictions
-    from fiveshot.detection.references import names_note, order_note, read_references
-
-    if not (arguments.predictions and arguments.references):
-        raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
-    config = read_settings(arguments)
-    references = read_references(arguments.references)
-    predictions = read_predictions(arguments.predictions)
-    classes = read_classes(arguments.classes, references) if arguments.classes else None
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
-    print(format_report(report))
-    for note in filter(None, (names_note(references), order_note(references))):
-        print(note)
-    if arguments.report:
-        write_json(arguments.report, report)
-        print(f"report: {arguments.report}")
-    return 0
-
-
-def main(config, run, arguments) -> int:
-    """Score the run's predictions against the corpus it was made from; report.json and pictures."""
-    from fiveshot.core.errors import Problem
-    from fiveshot.core.files import sha256, write_json
-    from fiveshot.detection.classes import read_classes
-    from fiveshot.detection.figures import draw_detections
-    from fiveshot.detection.metric import evaluate, format_report
-    from fiveshot.detection.predictions import read_predictions
-    from fiveshot.detection.references import corpus_references, order_note
-    from fiveshot.run.folder import log, report_problems
-    from fiveshot.training.stages import checked_corpus, noted_predictions
-
-    _, done = noted_predictions(run, config)
-    corpus = checked_corpus(config, arguments.strict, need_train=False)
-    predictions = read_predictions(run.confident_predictions)  # by key: names may be those of several
-    missing = [item for item in corpus.test if item.key not in done]
-    problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
-    references = corpus_references(corpus.test)
-    classes = read_classes(arguments.classes, references) if arguments.classes else None
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
-    # Which predictions these scores are of, for who reads the report later.
-    report["scored"] = {run.confident_predictions.name: sha256(run.confident_predictions)}
-    write_json(arguments.report or run.report, report)
-    log.info("%s\nreport: %s", format_report(report), arguments.report or run.report)
-    if order_note(references):
-        log.info("%s", order_note(references))
-    drawn, undrawn = draw_detections(run, config, corpus.test, predictions, arguments.strict)
-    if drawn:
-        log.info("pictures: %s", run.pictures)
-    return report_problems([*corpus.problems, *problems, *undrawn])
-
+from fiveshot.commands.metric import main
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("--predictions", type=Path, help="csv to score in place of a run's")
-    made.add_argument("--references", type=Path, help="folder with SUBSET/*.csv, for --predictions")
-    made.add_argument("--classes", type=Path, help="which class the target of each recording is: csv or JSON")
-    made.add_argument("--report", type=Path, help="where the JSON report is written")
-    given = made.parse_args()
-    files = given.predictions or given.references
-    sys.exit(said(score_files, given) if files else run_stage("metric", main, made))
+    sys.exit(main())

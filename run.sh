@@ -45,11 +45,13 @@ find_python() {
 
 install_requirements() {
     local file="$ROOT/$1" stamp="$ROOT/.venv/.installed-$1" hash
-    hash="$(cat "$ROOT"/requirements*.txt | cksum)"
+    hash="$(cat "$ROOT"/requirements*.txt "$ROOT/pyproject.toml" | cksum)"
     if [[ -f "$stamp" && "$(cat "$stamp")" == "$hash" ]]; then return; fi
     echo "setting up .venv from $1 (once)"
     if [[ ! -x "$PYTHON" ]]; then "$(system_python)" -m venv "$ROOT/.venv"; fi
     "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$file"
+    # The command fiveshot and `import fiveshot` in .venv, from the files as they are here.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$ROOT"
     echo "$hash" >"$stamp"
 }
 
@@ -97,34 +99,6 @@ stage() {
     return "${stopped:-$code}"
 }
 
-# Exit code 3 means: finished, but some recordings were left out. The next stage goes on with the others.
-all_stages() {
-    local name code word worst=0
-    for word in "$@"; do
-        if [[ "$word" == --checkpoint || "$word" == --checkpoint=* ]]; then
-            echo "error: all trains a network; with --checkpoint call feature, finetune and metric." >&2
-            return 1
-        fi
-    done
-    for name in feature_extract train finetune evaluate; do
-        code=0
-        stage "$ROOT/$name.py" "$@" || code=$?
-        if [[ $code -ne 0 && $code -ne 3 ]]; then return "$code"; fi
-        if [[ $code -eq 3 ]]; then worst=3; fi
-    done
-    return "$worst"
-}
-
-demo() {
-    local folder corpus code=0
-    folder="$(mktemp)"
-    stage -m fiveshot.data.demo --config "$ROOT/config/demo.yaml" "$@" >"$folder" || code=$?
-    corpus="$(<"$folder")"
-    rm -f "$folder"
-    if [[ $code -ne 0 ]]; then return "$code"; fi
-    all_stages --config "$ROOT/config/demo.yaml" "$@" --data "$corpus"
-}
-
 run_tests() {
     (
         cd "$ROOT"
@@ -146,8 +120,8 @@ main() {
     local command="${1:-}"
     end_on_signals
     [[ $# -gt 0 ]] && shift
-    # The other stages have a help of their own.
-    if [[ "$command" == @(setup|all|demo) ]] && asks_for_help "$@"; then usage; return; fi
+    # The stages have a help of their own.
+    if [[ "$command" == setup ]] && asks_for_help "$@"; then usage; return; fi
     if [[ "$ROOT" == *:* ]]; then
         echo "error: $ROOT: python cannot be run from a folder with a colon in its name; rename it." >&2
         return 1
@@ -166,9 +140,7 @@ main() {
         train) stage "$ROOT/train.py" "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
-        submit) stage -m fiveshot.detection.submission "$@" ;;
-        all) all_stages "$@" ;;
-        demo) demo "$@" ;;
+        submit | all | demo) stage -m fiveshot "$command" "$@" ;;
         test) run_tests "$@" ;;
     esac
 }

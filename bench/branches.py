@@ -23,7 +23,7 @@ from fiveshot.data.corpus import Recording, read_corpus
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
 from fiveshot.detection.references import corpus_references
-from fiveshot.run.cli import said
+from fiveshot.run.cli import run_command
 from fiveshot.run.folder import Run
 
 
@@ -82,4 +82,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main, arguments().parse_args()))
+    sys.exit(run_command(main, arguments().parse_args()))

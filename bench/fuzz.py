@@ -37,7 +37,7 @@ import fuzz_run
 import fuzz_text
 from fuzz_run import Format, Outcome
 
-from fiveshot.run.cli import said
+from fiveshot.run.cli import run_command
 
 FORMATS: dict[str, Callable[[Path], Format]] = {
     "csv": fuzz_text.csv_format,
@@ -138,4 +138,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main, arguments().parse_args()))
+    sys.exit(run_command(main, arguments().parse_args()))

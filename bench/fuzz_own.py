@@ -24,6 +24,7 @@ from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
 from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities
+from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.network.checkpoint import (
     DESCRIPTION,
     CheckpointInfo,
@@ -33,7 +34,6 @@ from fiveshot.network.checkpoint import (
     save_checkpoint,
 )
 from fiveshot.run.folder import Run
-from fiveshot.training.stages import note_predictions, noted_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 MELS = 16

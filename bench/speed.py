@@ -25,6 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # the published forms: tests/reference
 
 import speed_large
 import speed_parts
@@ -35,7 +36,7 @@ from speed_common import Bench, peak_memory_mb
 
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, load_config
-from fiveshot.run.cli import said
+from fiveshot.run.cli import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {
@@ -150,4 +151,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(said(main, arguments().parse_args()))
+    sys.exit(run_command(main, arguments().parse_args()))

@@ -17,7 +17,7 @@ from fiveshot.adaptation.support import find_support, support_windows
 from fiveshot.core.config import Config, build_config
 from fiveshot.core.frames import event_frames
 from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
-from fiveshot.data.corpus import class_label
+from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
 from fiveshot.data.feature_files import FeatureFile, normalisation, open_features, write_blocks
 from fiveshot.detection.figures import event_rows
@@ -27,9 +27,9 @@ from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, det
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
-from fiveshot.training.loop import TrainingData, train, window_loader
-from fiveshot.training.stages import checked_corpus, training_data
-from fiveshot.training.windows import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
+from fiveshot.training.dataset import TrainingData, epoch_draw, training_data, window_loader
+from fiveshot.training.loop import train
+from fiveshot.training.windows import LabelledFile, label_frames, list_windows, split_windows
 
 HOURS, RATE = 10, 22_050
 EVENTS, EVENT_S, APART_S = 5_000, 0.4, 1.0

@@ -34,8 +34,9 @@ from fiveshot.data.feature_files import (
 )
 from fiveshot.detection.postprocess import BRANCHES, detect
 from fiveshot.network.checkpoint import CheckpointInfo
-from fiveshot.training.loop import TrainingData, new_state, train_epoch, window_loader
-from fiveshot.training.windows import LabelledFile, epoch_draw, label_frames, list_windows, split_windows
+from fiveshot.training.dataset import TrainingData, epoch_draw, window_loader
+from fiveshot.training.loop import new_state, train_epoch
+from fiveshot.training.windows import LabelledFile, label_frames, list_windows, split_windows
 
 HOURS = 21  # of the stand-in training corpus, one file each: as long as that of DCASE
 STEPS_ON_CPU, STEPS_ON_GPU = 3, 200

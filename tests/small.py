@@ -17,7 +17,7 @@ from fiveshot.data import feature_files as store
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.run.folder import Run
-from fiveshot.training.stages import training_data
+from fiveshot.training.dataset import training_data
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).resolve().parent / "data"

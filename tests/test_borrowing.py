@@ -9,14 +9,15 @@ from conftest import base_config
 from small import cpu, recordings_under_test, small_config, small_corpus, small_training_data
 
 from fiveshot.adaptation.finetune import finetune_all
+from fiveshot.commands.finetune import check_ready
 from fiveshot.core.config import save_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import sha256
-from fiveshot.data.borrowing import check_ready, checkpoint_text, with_checkpoint, with_remembered_checkpoint
 from fiveshot.detection.predictions import write_confident_predictions, write_predictions
+from fiveshot.detection.provenance import note_predictions, noted_predictions
+from fiveshot.run.borrowed import checkpoint_text, with_checkpoint, with_remembered_checkpoint
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
-from fiveshot.training.stages import note_predictions, noted_predictions
 
 QUICK = ("train.epochs=1", "finetune.sed.steps=2", "finetune.sed.pseudo_from_step=1", "detect.branches=sed")
 

@@ -9,12 +9,12 @@ import pytest
 from conftest import ROOT
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.run.cli import parser, read_settings, run_folder, run_stage, said
+from fiveshot.run.cli import parser, read_settings, run_command, run_folder, run_stage
 from fiveshot.run.signals import LINE
 
 
 def arguments(*words):
-    return parser("what it does").parse_args(words)
+    return parser("stage", "what it does").parse_args(words)
 
 
 def raising(error):
@@ -26,7 +26,7 @@ def raising(error):
 
 def called(monkeypatch, work, *words):
     monkeypatch.setattr(sys, "argv", ["stage.py", *map(str, words)])
-    return run_stage("stage", work, parser("what it does"))
+    return run_stage("stage", work, parser("stage", "what it does"))
 
 
 def test_a_run_is_named_after_its_settings_file():
@@ -69,7 +69,7 @@ def test_the_exit_code_is_that_of_the_work(tmp_path, monkeypatch, code):
 
 
 def test_a_mistake_is_one_line_and_1(capsys):
-    assert said(raising(FiveshotError("a.csv: line 3 is wrong.")), None) == 1
+    assert run_command(raising(FiveshotError("a.csv: line 3 is wrong.")), None) == 1
     assert capsys.readouterr().err == "error: a.csv: line 3 is wrong.\n"
 
 
@@ -138,3 +138,79 @@ def test_the_feature_stage_names_an_absent_data_set(tmp_path):
     assert ended.returncode == 1
     assert "there is no such folder" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_later_stage_goes_on_with_the_settings_of_an_earlier_one(tmp_path, monkeypatch):
+    seen = []
+
+    def work(config, run, given):
+        seen.append((config.seed, config.train.batch, config.paths.data))
+        return 0
+
+    (tmp_path / "mine.yaml").write_text("train: {batch: 3}")
+    words = ["--config", tmp_path / "mine.yaml", "--data", tmp_path / "corpus", "--set", "seed=5"]
+    assert called(monkeypatch, work, "--run", tmp_path / "run", *words) == 0
+    assert called(monkeypatch, work, "--run", tmp_path / "run") == 0
+    assert called(monkeypatch, work, "--run", tmp_path / "run", "--set", "seed=6") == 0
+    corpus = str(tmp_path / "corpus")
+    assert seen == [(5, 3, corpus), (5, 3, corpus), (6, 3, corpus)]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "--set seed=5" in log.split("from earlier calls")[1]
+    assert "seed was 5, is 6" in log
+
+
+def test_an_edit_of_the_settings_file_counts_at_once(tmp_path, monkeypatch):
+    seen = []
+
+    def work(config, run, given):
+        seen.append(config.train.batch)
+        return 0
+
+    (tmp_path / "mine.yaml").write_text("train: {batch: 3}")
+    assert called(monkeypatch, work, "--run", tmp_path / "run", "--config", tmp_path / "mine.yaml") == 0
+    (tmp_path / "mine.yaml").write_text("train: {batch: 4}")
+    assert called(monkeypatch, work, "--run", tmp_path / "run") == 0
+    assert seen == [3, 4]
+
+
+def test_reset_drops_the_settings_of_earlier_calls(tmp_path, monkeypatch):
+    seen = []
+
+    def work(config, run, given):
+        seen.append(config.seed)
+        return 0
+
+    run = tmp_path / "run"
+    assert called(monkeypatch, work, "--run", run, "--set", "seed=5") == 0
+    assert called(monkeypatch, work, "--run", run, "--reset") == 0
+    assert called(monkeypatch, work, "--run", run) == 0
+    assert seen == [5, 1234, 1234]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"config": 3, "data": null, "set": {}}', '{"set": {"a": "b"}}'])
+def test_damaged_settings_of_earlier_calls_are_named(tmp_path, monkeypatch, capsys, text):
+    (tmp_path / "overrides.json").write_text(text)
+    assert called(monkeypatch, raising(AssertionError()), "--run", tmp_path) == 1
+    assert "overrides.json" in capsys.readouterr().err
+
+
+def test_a_failing_call_leaves_no_run_behind_but_keeps_what_was_there(tmp_path, monkeypatch):
+    mistake = raising(FiveshotError("it is wrong."))
+    assert called(monkeypatch, mistake, "--run", tmp_path / "new", "--set", "seed=5") == 1
+    assert not (tmp_path / "new").exists()
+
+    def half(config, run, given):
+        (run.folder / "result").write_text("half")
+        raise FiveshotError("it is wrong.")
+
+    assert called(monkeypatch, half, "--run", tmp_path / "new") == 1
+    assert (tmp_path / "new" / "result").exists()
+
+
+def test_a_shipped_settings_file_is_known_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_name, by_path = (read_settings(arguments("--config", w)) for w in ("cpu", "config/cpu.yaml"))
+    assert by_name == by_path
+    assert by_name.network.channels == 64
+    with pytest.raises(FiveshotError, match=r"gpu"):
+        read_settings(arguments("--config", "gpu"))

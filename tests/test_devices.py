@@ -13,7 +13,8 @@ from small import cpu, small_config, small_corpus, small_training_data
 from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
 from fiveshot.core.compute import choose_backend
 from fiveshot.run.folder import Run
-from fiveshot.training.loop import losses, new_state, resume, train, window_loader
+from fiveshot.training.dataset import window_loader
+from fiveshot.training.loop import losses, new_state, resume, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory'")  # asked for, and there is no GPU to pin for
 SAME = 1e-3  # other orders of sums, after some steps of Adam

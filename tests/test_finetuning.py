@@ -31,7 +31,7 @@ from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.postprocess import RecordingProbabilities
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
-from fiveshot.training.stages import labelled_files
+from fiveshot.training.windows import labelled_files
 
 SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
 QUICK = (

@@ -18,6 +18,7 @@ from fiveshot.adaptation.support import check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.files import write_json
 from fiveshot.data.annotations import EventTable
+from fiveshot.data.corpus import checked_corpus
 from fiveshot.data.extraction import extract
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.figures import draw_detections
@@ -27,8 +28,8 @@ from fiveshot.detection.predictions import Detection
 from fiveshot.detection.references import corpus_references
 from fiveshot.network.checkpoint import build_network
 from fiveshot.run.folder import Run
+from fiveshot.training.dataset import training_data
 from fiveshot.training.loop import train
-from fiveshot.training.stages import checked_corpus, training_data
 
 RATE = 22050
 MIDDLE = np.arange(5) * 0.5 + 0.2  # onsets of shots of 0.2 s, the query beginning at 2.4 s

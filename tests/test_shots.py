@@ -22,10 +22,10 @@ from fiveshot.data.synthetic import SynthesisSettings, plan_corpus
 from fiveshot.detection.duration_decoder import length_prior
 from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match_counts
 from fiveshot.detection.predictions import read_predictions, write_predictions
+from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
-from fiveshot.training.stages import note_predictions, noted_predictions
 
 NUMBERS = (1, 2, 5, 10)
 QUICK = (

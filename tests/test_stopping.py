@@ -15,14 +15,14 @@ from fiveshot.run.signals import GRACE_S, LINE, Stopped, stoppable
 PROGRAM = """
 import argparse, sys, time
 from pathlib import Path
-from fiveshot.run.cli import said
+from fiveshot.run.cli import run_command
 from fiveshot.core.files import whole_file
 
 def work(arguments):
     print("ready", flush=True)
     {work}
 
-sys.exit(said(work, argparse.Namespace()))
+sys.exit(run_command(work, argparse.Namespace()))
 """
 WORK = {
     "asleep": "time.sleep(60)",
@@ -70,8 +70,8 @@ def test_a_signal_ends_the_process_with_one_line_and_its_code(tmp_path, number, 
     process = started(tmp_path, work)
     time.sleep(0.1)  # into the work; a signal before it is answered all the same
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert said.strip() == LINE
+    _, run_command = process.communicate(timeout=60)
+    assert run_command.strip() == LINE
     assert process.returncode == 128 + number
     assert not list(tmp_path.iterdir())
 
@@ -80,8 +80,8 @@ def test_a_second_signal_changes_nothing(tmp_path):
     process = started(tmp_path, "asleep")
     for _ in range(3):
         process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert said.strip() == LINE and process.returncode == 130
+    _, run_command = process.communicate(timeout=60)
+    assert run_command.strip() == LINE and process.returncode == 130
 
 
 def test_other_signals_are_not_meant(tmp_path):

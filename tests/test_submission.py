@@ -1,7 +1,6 @@
 """The challenge's package: its form, its numbers, and what is refused."""
 
 import re
-import sys
 from dataclasses import replace
 
 import pytest
@@ -9,17 +8,15 @@ import yaml
 from conftest import base_config
 from test_borrowing import evaluation, runs, trained  # noqa: F401 - fixtures
 
+from fiveshot.commands import submit as submission
+from fiveshot.commands.submit import authors, description, parse_label
 from fiveshot.core.config import trained_settings
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import sha256, write_json
-from fiveshot.detection import submission
 from fiveshot.detection.predictions import Detection, write_confident_predictions, write_predictions
-from fiveshot.detection.submission import authors, description, parse_label
+from fiveshot.detection.provenance import note_predictions
 from fiveshot.network.checkpoint import load_checkpoint
-from fiveshot.run.cli import run_stage
 from fiveshot.run.folder import Run
-from fiveshot.training import stages
-from fiveshot.training.stages import note_predictions
 
 LABEL = "Lastname_INST_task5_1"
 POST_PROCESSING = "threshold, gap filling, median filtering (58 ms), shortest length"
@@ -43,11 +40,10 @@ class Package:
         note_predictions(run, self.config, self.corpus.test)
 
     def __call__(self, *words, label=LABEL):
-        self.monkeypatch.setattr("fiveshot.run.cli.read_settings", lambda given: self.config)
-        self.monkeypatch.setattr(stages, "checked_corpus", lambda *_, **__: self.corpus)
-        command = ["submission.py", "--run", self.run.folder, "--label", label, *words]
-        self.monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-        return run_stage("submit", submission.main, submission.arguments())
+        self.monkeypatch.setattr("fiveshot.run.cli.read_settings", lambda *_: self.config)
+        self.monkeypatch.setattr("fiveshot.data.corpus.checked_corpus", lambda *_, **__: self.corpus)
+        command = ["--run", self.run.folder, "--label", label, *words]
+        return submission.main([str(word) for word in command])
 
     def meta(self):
         text = (self.run.submission / f"{LABEL}.meta.yaml").read_text(encoding="utf-8")

@@ -11,8 +11,9 @@ from fiveshot.core.errors import FiveshotError
 from fiveshot.network.checkpoint import load_checkpoint
 from fiveshot.run.folder import Run
 from fiveshot.training import loop as training
+from fiveshot.training.dataset import epoch_draw
 from fiveshot.training.loop import new_state, resume, set_learning_rates, train, train_epoch, validate
-from fiveshot.training.windows import Window, epoch_draw, window_set
+from fiveshot.training.windows import Window, window_set
 
 KINDS = ("transformer", "bilstm", "none")
 

@@ -20,7 +20,8 @@ from fiveshot.adaptation.support import Support, support_windows
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.frames import runs
-from fiveshot.network.model import FewShotNetwork, step_counts
+from fiveshot.network.model import FewShotNetwork
+from fiveshot.network.steps import step_counts
 
 Progress = Callable[[int], None]
 

@@ -34,6 +34,7 @@ from fiveshot.data.feature_files import (
     DAMAGE,
     FeatureFile,
     new_hdf5,
+    open_recording,
     read_attribute,
     write_array,
     write_attribute,
@@ -51,8 +52,8 @@ from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.stages import labelled_files, opened
-from fiveshot.training.windows import LabelledFile, class_crops, list_windows, window_set
+from fiveshot.training.replay import Replay, draw_replay
+from fiveshot.training.windows import LabelledFile, labelled_files
 
 log = logging.getLogger("fiveshot")
 METHOD = 4  # raise when the same settings come to give other probabilities
@@ -90,22 +91,17 @@ def prepare(
 
     @cache  # once for all recordings, and not at all where every probability is kept
     def training() -> LowWindows:
-        return training_windows(network, info, files, config, backend)
+        return training_windows(network, info, draw_replay(files, config), config, backend)
 
     return Trained(network, info, training, sources)
 
 
 def training_windows(
-    network: FewShotNetwork, info: CheckpointInfo, files: list[LabelledFile], config: Config, backend: Backend
+    network: FewShotNetwork, info: CheckpointInfo, replay: Replay, config: Config, backend: Backend
 ) -> LowWindows:
     """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
-    windows = window_set(list_windows(files, config))
-    rng = np.random.default_rng(seed_of(config.seed, "training windows"))
-    statistics = info.mean, info.deviation
-    features, labels = class_crops(
-        files, windows, settings.training_windows_per_class, settings.training_frames, statistics, config, rng
-    )
+    features, labels = replay.normalised(info.mean, info.deviation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
     wanted = None if settings.batch_norm == "adapting" else wanted
@@ -306,7 +302,7 @@ def finetune_all(
     twins, fitted = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
-            file = opened(run, config, recording)
+            file = open_recording(run, config, recording)
             path = probability_path(run, recording)
             same = fitted.get(twins.get(recording.key))
             found = finetune_recording(path, recording, file, trained, config, backend, same)

@@ -45,7 +45,8 @@ from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config
 from fiveshot.core.frames import IGNORED
 from fiveshot.network.losses import window_cross_entropy
-from fiveshot.network.model import FewShotNetwork, step_counts
+from fiveshot.network.model import FewShotNetwork
+from fiveshot.network.steps import step_counts
 
 
 class SedBranch(Branch):

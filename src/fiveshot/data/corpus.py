@@ -9,6 +9,7 @@ A recording with something wrong is left out and told as a Problem; the others g
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, escaped, steers
 from fiveshot.data.annotations import (
     SHOTS,
@@ -29,6 +31,8 @@ from fiveshot.data.annotations import (
 )
 from fiveshot.data.audio import AudioInfo, probe
 from fiveshot.data.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
+
+log = logging.getLogger("fiveshot")
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 CSV_SUFFIX = ".csv"
@@ -288,3 +292,16 @@ def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> Event
             "give longer audio."
         )
     return events
+
+
+def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_test: bool = True) -> Corpus:
+    """Read the corpus and print its table; with `strict`, a problem is an error."""
+    folders = config.corpus
+    data = Path(config.paths.data)
+    corpus = read_corpus(
+        data, folders.training_folder, folders.test_folder, need_train, need_test, config.shots
+    )
+    log.info("%s", corpus_table(corpus))
+    if strict and corpus.problems:
+        raise FiveshotError(f"{corpus.problems[0]} (stopped by --strict)")
+    return corpus

@@ -16,13 +16,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fiveshot.core.config import Features
+from fiveshot.core.config import Config, Features
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import fingerprint, sha256, whole_file
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Recording
 from fiveshot.data.features import feature_blocks
+from fiveshot.run.folder import Run
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
 VERSION = "v110"  # of the HDF5 format
@@ -277,3 +278,16 @@ def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:
     mean = totals[:, 1] / totals[:, 0]
     deviation = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
     return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def open_recording(run: Run, config: Config, recording: Recording) -> FeatureFile:
+    """The feature file of a recording, made from annotations and audio as they are now."""
+    path = feature_path(run.features(config, recording.split), recording)
+    file = open_features(path, config.features)
+    for what, before, now in (
+        ("annotations", file.events, recording.events),
+        ("audio", file.duration_s, recording.duration_s),
+    ):
+        if before != now:
+            raise FiveshotError(f"{path}: the {what} changed since it was made; run the feature stage again.")
+    return file

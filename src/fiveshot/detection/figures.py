@@ -11,12 +11,12 @@ from fiveshot.adaptation.finetune import probability_path, read_probabilities
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, WriteError
 from fiveshot.data.corpus import Recording
+from fiveshot.data.feature_files import open_recording
 from fiveshot.detection.metric import match_recording
 from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
 from fiveshot.detection.postprocess import RecordingProbabilities, fuse, threshold
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
-from fiveshot.training.stages import opened
 
 
 def draw_detections(
@@ -51,7 +51,7 @@ def draw_detections(
 def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:
     """One picture for each stretch worth one."""
     found = read_probabilities(probability_path(run, recording))
-    file = opened(run, config, recording)
+    file = open_recording(run, config, recording)
     events = event_rows(recording, found, detected)
     shown = np.concatenate([events.positive, detected])
     targets = []

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fiveshot.core.config import Config, save_config
+from fiveshot.core.config import Config, read_yaml, save_config
 from fiveshot.core.errors import FiveshotError, Problem
-from fiveshot.core.files import locked, whole_file
+from fiveshot.core.files import changes, locked, whole_file
 from fiveshot.run.signals import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
@@ -89,17 +89,52 @@ class Run:
 
 
 @contextmanager
-def open_run(folder: Path, config: Config, stage: str) -> Iterator[Run]:
-    """Make the folder, lock it, log to it, and save the resolved settings.
+def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = ()) -> Iterator[Run]:
+    """Create the folder, lock it, log to it, and save the resolved settings.
+
+    Args:
+        folder: of the run.
+        config: resolved settings.
+        stage: for the log.
+        carried: settings that earlier calls of the run gave and this one goes on with, for the log.
 
     Raises:
         FiveshotError: the folder cannot be written, or another process is writing to it.
     """
-    run = Run(folder)
-    with locked(folder), _logging_to(run.log):
-        save_config(config, run.config)
-        log.info("%s: run %s, seed %d", stage, folder, config.seed)
-        yield run
+    run, new = Run(folder), not folder.exists()
+    try:
+        with locked(folder), _logging_to(run.log):
+            log.info("%s: run %s, seed %d", stage, folder, config.seed)
+            if carried:
+                log.info(
+                    "settings from earlier calls of this run (--reset drops them): %s", " ".join(carried)
+                )
+            if run.config.exists():
+                _log_changes(run.config, config)
+            save_config(config, run.config)
+            yield run
+    except FiveshotError:
+        if new:
+            _remove_empty(folder)
+        raise
+
+
+def _log_changes(saved: Path, config: Config) -> None:
+    """Log which settings differ from those of the stage before; an unreadable file is of an older version."""
+    with suppress(FiveshotError):
+        different = changes(read_yaml(saved), config.model_dump(mode="json"))
+        if different:
+            log.info("settings changed since the stage before: %s", "; ".join(different))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder of a call that failed before it wrote a result."""
+    own = {".lock", "log.txt", "config.yaml", "overrides.json"}
+    with suppress(OSError):
+        if {entry.name for entry in folder.iterdir()} <= own:
+            for entry in folder.iterdir():
+                entry.unlink()
+            folder.rmdir()
 
 
 class _Screen(logging.StreamHandler):

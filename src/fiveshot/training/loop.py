@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.utils.data import DataLoader, Dataset, default_collate
-from tqdm import tqdm
 
-from fiveshot.core.compute import Backend, available_cores, seed_of
+from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import changes
 from fiveshot.core.frames import IGNORED
-from fiveshot.data.feature_files import normalisation
 from fiveshot.network.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.network.enrolment import enrolment_vectors
 from fiveshot.network.fast_cpu import SumInPieces
@@ -28,22 +24,12 @@ from fiveshot.network.losses import frame_accuracy, frame_cross_entropy, target_
 from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.run.folder import Run, write_rows
 from fiveshot.training.augment import mask
-from fiveshot.training.windows import LabelledFile, WindowDataset, WindowSet, epoch_draw, windows_per_class
+from fiveshot.training.dataset import TrainingData, batches, epoch_draw, window_loader, windows_per_class
+from fiveshot.training.windows import LabelledFile
 
 log = logging.getLogger("fiveshot")
 NAMED = 5  # recordings in a message
 TIMED = 3  # batches by whose speed the length of an epoch is estimated
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What an epoch draws from."""
-
-    files: list[LabelledFile]
-    train: WindowSet
-    valid: WindowSet
-    classes: list[str]
-    statistics: tuple[np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -109,64 +95,6 @@ def enrolment_vector(network: FewShotNetwork, enrolment: Tensor, enrolled: Tenso
     return target
 
 
-def window_loader(
-    data: TrainingData,
-    windows: WindowSet,
-    pairs: list,
-    seed: list[int],
-    config: Config,
-    backend: Backend,
-    augment: bool,
-) -> DataLoader:
-    """Batches of these (window, target class) pairs; on a CPU of few cores in this process."""
-    dataset = WindowDataset(data.files, windows, pairs, data.statistics, config, seed, augment)
-    # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
-    automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
-    return DataLoader(
-        _Saying(dataset),
-        batch_size=config.train.batch,
-        collate_fn=_collated,
-        num_workers=config.compute.workers or automatic,
-        pin_memory=backend.device.type == "cuda",
-    )
-
-
-class _Saying(Dataset):
-    """Mistakes come back as values: raised in a loading process, they would be wrapped in its traceback."""
-
-    def __init__(self, dataset: WindowDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor] | FiveshotError:
-        try:
-            return self.dataset[index]
-        except FiveshotError as error:
-            return error
-
-
-def _collated(items: list) -> dict[str, Tensor] | FiveshotError:
-    return next((item for item in items if isinstance(item, FiveshotError)), None) or default_collate(items)
-
-
-def _batches(loader: DataLoader, backend: Backend, title: str) -> Iterator[dict[str, Tensor]]:
-    try:
-        for batch in tqdm(loader, desc=title, leave=False, dynamic_ncols=True):
-            if isinstance(batch, FiveshotError):
-                raise batch
-            yield {key: value.to(backend.device, non_blocking=True) for key, value in batch.items()}
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        why = str(error).strip().splitlines()[-1]
-        raise FiveshotError(
-            f"training: a loading process ended ({why}); free memory, or shared memory (/dev/shm), or lower "
-            "compute.workers, and train again."
-        ) from error
-
-
 def train_epoch(
     state: State, data: TrainingData, config: Config, backend: Backend, first: bool = False
 ) -> dict[str, float]:
@@ -177,7 +105,7 @@ def train_epoch(
     loader = window_loader(data, data.train, pairs, [seed], config, backend, augment=True)
     state.network.train()
     totals, began = np.zeros(3), 0.0
-    for number, batch in enumerate(_batches(loader, backend, f"epoch {state.epoch + 1}")):
+    for number, batch in enumerate(batches(loader, backend, f"epoch {state.epoch + 1}")):
         batch["features"] = mask(batch["features"], config.train)
         state.optimizer.zero_grad(set_to_none=True)
         with backend.autocast():
@@ -241,7 +169,7 @@ def validate(state: State, data: TrainingData, config: Config, backend: Backend)
     loader = window_loader(data, data.valid, pairs, [config.seed, 2], config, backend, augment=False)
     state.network.eval()
     counts: dict[str, np.ndarray] = {}
-    for batch in _batches(loader, backend, "validation"):
+    for batch in batches(loader, backend, "validation"):
         with backend.autocast():
             right = rightly_labelled(state.network, batch)
         for branch, pair in right.items():
@@ -356,8 +284,3 @@ def _info(row: dict[str, float], data: TrainingData, config: Config) -> Checkpoi
     metrics = {name: value for name, value in row.items() if name != "epoch"}
     settings, marks = trained_settings(config), marks_of(data.files)
     return CheckpointInfo(data.classes, settings, *data.statistics, row["epoch"], metrics, marks)
-
-
-def training_statistics(files: list[LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature channel over the training recordings."""
-    return normalisation([file.features for file in files])

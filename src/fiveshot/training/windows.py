@@ -1,26 +1,20 @@
-"""Which windows are trained on, for which class, in which order, and which window enrols each of them.
-
-Every draw follows from (seed, epoch, position), so that the order of work and the number of loading
-processes change nothing.
-"""
+"""Which windows are trained on, for which class, and which are held out to choose the checkpoint."""
 
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.model_selection import StratifiedGroupKFold
-from torch.utils.data import Dataset
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.frames import IGNORED, event_frames, window_labels, window_starts
-from fiveshot.data.corpus import class_label
-from fiveshot.data.feature_files import FeatureFile
-from fiveshot.training.augment import time_filter
+from fiveshot.data.corpus import Recording, class_label, training_classes
+from fiveshot.data.feature_files import FeatureFile, open_recording
+from fiveshot.run.folder import Run
 
 
 @dataclass(frozen=True)
@@ -211,134 +205,27 @@ def window_set(windows: list[Window]) -> WindowSet:
     return WindowSet(tuple(windows), {c: tuple(by_class[c]) for c in sorted(by_class)})
 
 
-def windows_per_class(windows: WindowSet, per_class: int | None) -> int:
-    """How often an epoch draws each class: `per_class` times, or as often as the largest has windows."""
-    return per_class or max(len(members) for members in windows.by_class.values())
-
-
-def epoch_draw(windows: WindowSet, per_class: int | None, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """One epoch as (window, target class) pairs, shuffled: every class equally often.
-
-    Each class runs through its own windows in random order, again and again, until it has been drawn
-    `windows_per_class` times. Background windows come once.
-    """
-    times = windows_per_class(windows, per_class)
-    pairs: list[tuple[int, int]] = []
-    for c, members in windows.by_class.items():
-        rounds = -(-times // len(members))
-        order = np.concatenate([rng.permutation(members) for _ in range(rounds)])[:times]
-        pairs += [(int(i), c) for i in order]
-    pairs += [(i, 0) for i, w in enumerate(windows.windows) if not w.targets]
-    return [pairs[i] for i in rng.permutation(len(pairs))]
-
-
-class WindowDataset(Dataset):
-    """Windows cut on the fly from the feature files, each with an enrolment of its target class.
-
-    Item: features (channels, frames, mels), labels (frames,), target class, enrolment features
-    (channels, enrolment frames, mels; zero outside the class) and its mask (enrolment frames,).
-    """
-
-    def __init__(
-        self,
-        files: list[LabelledFile],
-        windows: WindowSet,
-        pairs: list[tuple[int, int]],
-        statistics: tuple[np.ndarray, np.ndarray],
-        config: Config,
-        seed: list[int],
-        augment: bool,
-    ) -> None:
-        self.files, self.windows, self.pairs = files, windows, pairs
-        self.mean, self.deviation = (s[:, None, None] for s in statistics)
-        self.config, self.seed, self.augment = config, seed, augment
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng([*self.seed, item])
-        index, target = self.pairs[item]
-        if target not in self.windows.by_class:  # a background window is asked for some class
-            target = int(rng.choice(list(self.windows.by_class)))
-        window, labels = self._cut(index, rng)
-        sample = {"features": window, "labels": torch.from_numpy(labels), "target": torch.tensor(target)}
-        if self.config.network.te_vad != "none":
-            sample["enrolment"], sample["enrolment_mask"] = self._enrolment(index, target, rng)
-        return sample
-
-    def _cut(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
-        """Standardised features of a window, zero beyond the recording, and its labels."""
-        window, frames = self.windows.windows[index], self.config.windows.frames
-        file = self.files[window.file]
-        labels = window_labels(file.labels, window.start, frames, self.config.labels.cut_events)
-        features = file.features.frames(window.start, window.start + frames)
-        if self.augment:
-            features = time_filter(features, self.config.train, self.config.features, rng)
-        features = ((features - self.mean) / self.deviation).astype(np.float32)
-        return torch.from_numpy(np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0)))), labels
-
-    def _enrolment(
-        self, index: int, target: int, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        length = min(self.config.train.enrolment_frames, self.config.windows.frames)
-        window, labels = self._cut(self._partner(index, self.windows.by_class[target], rng), rng)
-        mask = labels == target
-        first = int(np.clip(rng.choice(np.flatnonzero(mask)) - length // 2, 0, len(labels) - length))
-        mask = mask[first : first + length]
-        enrolled = window[:, first : first + length] * torch.from_numpy(mask)[None, :, None]
-        return enrolled, torch.from_numpy(mask)
-
-    def _partner(self, index: int, members: tuple[int, ...], rng: np.random.Generator) -> int:
-        """The window that enrols window `index`: another one of the class, itself where there is none."""
-        place = bisect_left(members, index)
-        own = place < len(members) and members[place] == index
-        if self.config.train.enrolment == "previous":
-            return members[place - 1] if place > 0 else members[0]
-        others = len(members) - own
-        if others == 0:
-            return index
-        drawn = int(rng.integers(others))
-        return members[drawn + (own and drawn >= place)]
-
-
-def class_crops(
-    files: list[LabelledFile],
-    windows: WindowSet,
-    per_class: int,
-    frames: int,
-    statistics: tuple[np.ndarray, np.ndarray],
-    config: Config,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training windows for fine-tuning, as many of every target class, cut down to `frames` around an event.
-
-    In each stretch of them every class is there: first one of each, then another one of each.
-
-    Returns:
-        features (windows, channels, frames, mels), standardised, and labels (windows, frames).
-    """
-    length = min(frames, config.windows.frames)
-    mean, deviation = (s[:, None, None] for s in statistics)
-    features, labels = [], []
-    # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
-    drawn = {
-        c: np.sort(rng.choice(members, size=per_class, replace=len(members) < per_class))
-        for c, members in windows.by_class.items()
-    }
-    for rank in range(per_class):
-        for c, chosen in drawn.items():
-            window = windows.windows[chosen[rank]]
-            file = files[window.file]
-            cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
-            first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
-            piece = file.features.frames(window.start + first, window.start + first + length)
-            piece = ((piece - mean) / deviation).astype(np.float32)
-            features.append(np.pad(piece, ((0, 0), (0, length - piece.shape[1]), (0, 0))))
-            labels.append(cut[first : first + length])
-    if not features:
-        channels = len(config.features.channels)
-        return np.zeros((0, channels, length, config.features.mels), np.float32), np.zeros(
-            (0, length), np.int64
+def labelled_files(
+    run: Run, config: Config, recordings: tuple[Recording, ...], strict: bool
+) -> tuple[list[LabelledFile], list[str], list[Problem]]:
+    """Training recordings with a label per frame, the classes counted from 1, and what was left out."""
+    files, problems = {}, []
+    for recording in recordings:
+        try:
+            files[recording] = open_recording(run, config, recording)
+        except FiveshotError as error:
+            if strict:
+                raise
+            problems.append(Problem(recording.audio, str(error)))
+    if not files:
+        raise FiveshotError(
+            f"{problems[0]}"
+            if problems
+            else f"{config.paths.data}: no usable training recording in {config.corpus.training_folder}."
         )
-    return np.stack(features), np.stack(labels)
+    classes = training_classes(files)
+    labelled = [
+        LabelledFile(file, label_frames(file, recording.subset, classes, config.labels.widen_s))
+        for recording, file in files.items()
+    ]
+    return labelled, classes, problems

@@ -10,10 +10,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from fiveshot.core.config import Config, read_yaml
+from fiveshot.core.config import read_yaml
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.corpus import Corpus
-from fiveshot.data.feature_files import feature_path
 from fiveshot.run.folder import Run
 
 OWN = "checkpoints/best.pt"
@@ -60,26 +58,3 @@ def with_remembered_checkpoint(run: Run, text: str) -> Run:
     """The run with the checkpoint that `checkpoint_text` kept."""
     file = Path(os.path.normpath(run.folder / text))
     return run if file == run.folder / OWN else replace(run, checkpoint=file)
-
-
-def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
-    """Refuse to fine-tune where an earlier stage is missing, before anything is computed.
-
-    Raises:
-        FiveshotError: no checkpoint, or a split of which no recording has features; what to run first.
-    """
-    if not run.best.is_file():
-        raise FiveshotError(
-            f"{run.best}: no checkpoint yet; run the train stage first, or name another run by --checkpoint."
-        )
-    for split, recordings in (("train", corpus.train), ("test", corpus.test)):
-        root = run.features(config, split)
-        if not recordings or any(feature_path(root, item).exists() for item in recordings):
-            continue
-        missing = f"{root / split}: no features of these {len(recordings)} recordings yet; "
-        if split == "test" or run.training_features is None:
-            raise FiveshotError(f"{missing}run the feature stage with the same --run and settings first.")
-        raise FiveshotError(
-            f"{missing}they belong to the run with the checkpoint: run its feature stage again, or give "
-            "their folder by --set paths.features=DIR."
-        )

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiveshot.core.errors import FiveshotError, Problem
-from fiveshot.run.cli import parser, run_stage
+from fiveshot.run import cli
 
 if TYPE_CHECKING:
     from fiveshot.core.config import Config, Train, TrainedSettings
@@ -169,14 +168,15 @@ def meta(run: Run, config: Config, arguments: argparse.Namespace, report: dict |
     }
 
 
-def main(config: Config, run: Run, arguments: argparse.Namespace) -> int:
+def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Write the package of the run's predictions; exit code 3 where a recording has none."""
     import yaml
 
     from fiveshot.core.files import write_text
+    from fiveshot.data.corpus import checked_corpus
     from fiveshot.detection.predictions import Detection, read_predictions, write_predictions
+    from fiveshot.detection.provenance import noted_predictions
     from fiveshot.run.folder import log, report_problems
-    from fiveshot.training.stages import checked_corpus, noted_predictions
 
     parse_label(arguments.label)
     authors(arguments.label, arguments.author)
@@ -204,9 +204,9 @@ def main(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     return report_problems([*corpus.problems, *(Problem(i.audio, "has no predictions.") for i in undone)])
 
 
-def arguments() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The arguments of the stage."""
-    options = parser(__doc__ or "")
+    options = cli.parser("submit", __doc__)
     options.add_argument("--label", required=True, help="LASTNAME_INSTITUTE_task5_N, N from 1 to 4")
     options.add_argument("--name", default="Multitask frame-level few-shot detection", help="of the system")
     options.add_argument("--abbreviation", default="fiveshot", help="of the name, 10 letters at most")
@@ -217,5 +217,6 @@ def arguments() -> argparse.ArgumentParser:
     return options
 
 
-if __name__ == "__main__":
-    sys.exit(run_stage("submit", main, arguments()))
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage; `argv` as on the command line. The exit code."""
+    return cli.run_stage("submit", work, parser(), argv)

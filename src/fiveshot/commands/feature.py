@@ -1,0 +1,45 @@
+"""Stage 1: audio and csv -> features, one HDF5 file per recording.
+
+    ./run.sh feature --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
+
+With --checkpoint only the test recordings: those of the training set are the other run's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fiveshot.run import cli
+
+if TYPE_CHECKING:
+    from fiveshot.core.config import Config
+    from fiveshot.run.folder import Run
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the stage."""
+    options = cli.parser("feature", __doc__)
+    cli.add_checkpoint(options)
+    return options
+
+
+def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
+    """Check the whole corpus, then extract; exit code 3 where something was left out."""
+    from fiveshot.data.corpus import checked_corpus
+    from fiveshot.data.extraction import extract
+    from fiveshot.run.borrowed import with_checkpoint
+    from fiveshot.run.folder import log, report_problems
+
+    run = with_checkpoint(run, arguments.checkpoint)
+    borrowed = run.training_features is not None and not config.paths.features
+    if borrowed:
+        log.info("training features: those in %s", run.training_features)
+    corpus = checked_corpus(config, arguments.strict, need_train=not borrowed)
+    problems = [*corpus.problems, *extract(corpus, run.features(config), config, arguments.strict)]
+    return report_problems(problems)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage; `argv` as on the command line. The exit code."""
+    return cli.run_stage("feature", work, parser(), argv)

@@ -1,0 +1,79 @@
+"""What earlier calls of a run changed in the settings, so that later stages go on with it.
+
+`finetune --set detect.minimum=0.4` and then `metric` belong together. What is remembered are the words of the
+calls, not the resolved settings: an edit of config.yaml counts at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import read_json, write_json
+
+FILE = "overrides.json"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Settings file, corpus and single settings of calls; `set` by key, each as `key.sub=value`."""
+
+    config: str | None = None
+    data: str | None = None
+    set: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Overrides:
+        """Those of the earlier calls of a run; empty for a new one.
+
+        Raises:
+            FiveshotError: the file is damaged, or names a settings file that is gone.
+        """
+        path = folder / FILE
+        if not path.exists():
+            return cls()
+        values = read_json(path)
+        known = isinstance(values, dict) and set(values) == {"config", "data", "set"}
+        if not (known and isinstance(values["set"], dict) and all(map(_is_setting, values["set"].items()))):
+            raise FiveshotError(f"{path}: damaged; delete it, or pass --reset, and give the settings again.")
+        if not all(values[name] is None or isinstance(values[name], str) for name in ("config", "data")):
+            raise FiveshotError(f"{path}: damaged; delete it, or pass --reset, and give the settings again.")
+        return cls(**values)
+
+    def write(self, folder: Path) -> None:
+        """Keep them for the later stages of the run."""
+        if self != Overrides() or (folder / FILE).exists():
+            write_json(folder / FILE, {"config": self.config, "data": self.data, "set": self.set})
+
+    def over(self, earlier: Overrides) -> Overrides:
+        """These where they say something, else the earlier ones; a key that is set again comes last."""
+        kept = {key: text for key, text in earlier.set.items() if key not in self.set}
+        return Overrides(self.config or earlier.config, self.data or earlier.data, kept | self.set)
+
+    def lines_beside(self, call: Overrides) -> list[str]:
+        """What of these applies to a call that does not repeat it, as words of a command line."""
+        words = []
+        if self.config and not call.config:
+            words.append(f"--config {self.config}")
+        if self.data and not call.data:
+            words.append(f"--data {self.data}")
+        words += [f"--set {text}" for key, text in self.set.items() if key not in call.set]
+        return words
+
+
+def _is_setting(item: tuple) -> bool:
+    key, text = item
+    return isinstance(text, str) and text.startswith(f"{key}=")
+
+
+def overrides_of(arguments: argparse.Namespace) -> Overrides:
+    """The overrides of one call."""
+    return Overrides(
+        config=str(arguments.config.resolve() if arguments.config.exists() else arguments.config)
+        if arguments.config
+        else None,
+        data=str(arguments.data.resolve()) if arguments.data else None,
+        set={text.split("=", 1)[0]: text for text in arguments.set},
+    )
