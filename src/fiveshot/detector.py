@@ -24,10 +24,11 @@ from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import Support, check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.compute import Backend, choose_backend, seed_of
-from fiveshot.core.config import Config, build_config, merge_settings, read_yaml
+from fiveshot.core.config import Config, build_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.places import base_config, shipped_config
+from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
