@@ -176,7 +176,7 @@ def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
     return FrameScores("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
 
 
-def _draw(folder: Path, file: FeatureFile, found: events: EventRows) -> None:
+def _draw(folder: Path, file: FeatureFile, found: FrameScores, events: EventRows) -> None:
     shown = np.concatenate([events.positive, events.detections])
     for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), int(end_s * file.frame_rate)
