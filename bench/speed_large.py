@@ -20,8 +20,8 @@ from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, s
 from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
 from fiveshot.data.feature_files import FeatureFile, normalisation, open_features, write_blocks
-from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.figures import event_rows
+from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
 from fiveshot.detection.postprocess import BRANCHES, detect
