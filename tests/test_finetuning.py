@@ -18,8 +18,10 @@ from small import (
     write_recording,
 )
 
-from fiveshot.adaptation import finetune as finetuning
-from fiveshot.adaptation.finetune import finetune_all, prepare
+from fiveshot.adaptation import learner, sed, te_vad
+from fiveshot.adaptation.finetune import finetune_all
+from fiveshot.adaptation.learner import load_learner
+from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
@@ -57,13 +59,13 @@ class Stage:
         shutil.copytree(original.folder, folder)
         self.run = Run(folder)
         self.fits = []
-        for name in ("fit_sed", "fit_te_vad"):
-            monkeypatch.setattr(finetuning, name, self._counted(name, getattr(finetuning, name)))
+        for module in (sed, te_vad):
+            monkeypatch.setattr(type(module.METHOD), "fit", self._counted(type(module.METHOD).fit))
 
-    def _counted(self, name, real):
-        def counted(*arguments):
-            self.fits.append(name.removeprefix("fit_"))
-            return real(*arguments)
+    def _counted(self, real):
+        def counted(method, *arguments):
+            self.fits.append(method.name)
+            return real(method, *arguments)
 
         return counted
 
@@ -199,8 +201,8 @@ def test_another_threshold_needs_no_fitting(stage):
 
 
 def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is_fitted(stage, monkeypatch):
-    passed, real = [], finetuning.training_windows
-    monkeypatch.setattr(finetuning, "training_windows", lambda *given: passed.append(1) or real(*given))
+    passed, real = [], learner.replay_windows
+    monkeypatch.setattr(learner, "replay_windows", lambda *given: passed.append(1) or real(*given))
     stage("detect.branches=te_vad")
     assert passed == []
     stage()
@@ -305,7 +307,7 @@ def test_a_damaged_probability_file_is_made_anew(stage, damage):
 
 
 def test_a_stopped_stage_goes_on_where_it_was(stage, monkeypatch):
-    real, calls = finetuning.fit_sed, []
+    real, calls = sed.Sed.fit, []
 
     def dying(*arguments):
         calls.append(1)
@@ -314,7 +316,7 @@ def test_a_stopped_stage_goes_on_where_it_was(stage, monkeypatch):
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(finetuning, "fit_sed", dying)
+        patched.setattr(sed.Sed, "fit", dying)
         with pytest.raises(KeyboardInterrupt):
             stage("detect.branches=sed")
     stage("detect.branches=sed")
@@ -371,14 +373,9 @@ def test_too_few_shots_are_a_problem_of_that_recording(stage):
 
 
 def test_probabilities_that_are_no_numbers_are_not_written(stage, monkeypatch):
-    real = finetuning.fit_sed
-
-    def broken(*arguments):
-        return replace(real(*arguments), probability=np.full(420, np.nan))
-
-    monkeypatch.setattr(finetuning, "fit_sed", broken)
+    monkeypatch.setattr(FittedBranch, "predict", lambda self: np.full(420, np.nan))
     _, problems = stage("detect.branches=sed")
-    assert len(problems) == 2 and "sed branch" in problems[0].message
+    assert len(problems) == 2 and "method sed" in problems[0].message
     assert not stage.path().exists()
 
 
@@ -390,9 +387,9 @@ def test_without_recordings_to_detect_in_the_folder_is_named(stage):
 def test_a_checkpoint_of_other_classes_is_refused(stage):
     config = small_config(*QUICK)
     files, classes, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
-    assert prepare(stage.run, files, classes, config, cpu(config)).info.classes == classes
+    assert load_learner(stage.run, files, classes, config, cpu(config)).network.sed.out_features == 3
     with pytest.raises(FiveshotError, match="trained on 2 classes"):
-        prepare(stage.run, files, [*classes, "more"], config, cpu(config))
+        load_learner(stage.run, files, [*classes, "more"], config, cpu(config))
 
 
 @pytest.mark.parametrize("change", ["training_windows_per_class=0", "training_weight=0"])

@@ -7,6 +7,8 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -428,6 +430,12 @@ def _sentence(error: ValidationError, source: str) -> str:
     if first["type"] == "value_error":
         return f"{source}: {key + ': ' if key else ''}{message}."
     return f"{source}: {key} is {first['input']!r}, but: {message[0].lower()}{message[1:]}."
+
+
+def settings_of(config: Config, *names: str) -> dict[str, object]:
+    """The settings of these full names, each a key or a whole section: name → value, as JSON knows it."""
+    values = config.model_dump(mode="json")
+    return {name: reduce(getitem, name.split("."), values) for name in names}
 
 
 def trained_settings(config: Config) -> TrainedSettings:
