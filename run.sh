@@ -45,11 +45,13 @@ find_python() {
 
 install_requirements() {
     local file="$ROOT/$1" stamp="$ROOT/.venv/.installed-$1" hash
-    hash="$(cat "$ROOT"/requirements*.txt | cksum)"
+    hash="$(cat "$ROOT"/requirements*.txt "$ROOT/pyproject.toml" | cksum)"
     if [[ -f "$stamp" && "$(cat "$stamp")" == "$hash" ]]; then return; fi
     echo "setting up .venv from $1 (once)"
     if [[ ! -x "$PYTHON" ]]; then "$(system_python)" -m venv "$ROOT/.venv"; fi
     "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$file"
+    # The command fiveshot and `import fiveshot` in .venv, from the files as they are here.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$ROOT"
     echo "$hash" >"$stamp"
 }
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from speed_common import CLASSES, MINUTE_S, Bench, Parts
 from torch import Tensor
-from torch.nn import functional
 
 from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
@@ -20,7 +19,8 @@ from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import support_windows
 from fiveshot.core.config import Config
 from fiveshot.detection.metric import Reference, evaluate
-from fiveshot.network.model import FewShotNetwork, detect_target, output_frames, to_frames
+from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
+from fiveshot.network.steps import to_frames
 from fiveshot.training.loop import enrolment_vector, losses
 
 Batch = dict[str, Tensor]
@@ -88,24 +88,6 @@ def training_parts(bench: Bench) -> dict[str, float]:
     clock.end("optimizer_s")
     whole = ("forward_and_head_backward_s", "backward_s", "optimizer_s")
     return {"s": sum(clock.spent[name] for name in whole)} | clock.spent
-
-
-def published_encoder(
-    network: FewShotNetwork, x: Tensor, training: bool, blocks: slice = slice(0, 4)
-) -> Tensor:
-    """These blocks as published, contiguous in memory: (batch, channels, time, mel) in and out."""
-    encoder = network.encoder
-    if blocks.start == 0:
-        x = functional.pad(x, (0, 0, 0, -x.shape[2] % network.frames_per_step))
-    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3)[blocks]:
-        norm, conv = block.norm, block.conv
-        x = functional.conv2d(x, conv.weight.contiguous(), conv.bias, conv.stride, conv.padding).contiguous()
-        x = functional.batch_norm(
-            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, eps=norm.eps
-        )
-        x = functional.relu(x)
-        x = functional.max_pool2d(x, block.pool) if block.pool else x
-    return x
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from reference import published
 from speed_common import MINUTE_S, Bench
 from speed_parts import (
     AT_ONCE,
     difference,
-    published_encoder,
     support_of_a_step,
     training_crops,
     training_windows,
@@ -148,5 +148,5 @@ def _embedded(bench: Bench, branch: SedBranch, windows: np.ndarray, adapting: bo
     x = torch.from_numpy(windows).to(bench.backend.device)
     with torch.no_grad():
         # The first two blocks at so many windows at once: their output is the largest of the network.
-        low = torch.cat([published_encoder(branch, piece, False, slice(0, 2)) for piece in x.split(AT_ONCE)])
-    return published_encoder(branch, low, adapting, slice(2, 4)).permute(0, 2, 1, 3).flatten(2)
+        low = torch.cat([published.low(branch.encoder, piece, False) for piece in x.split(AT_ONCE)])
+    return published.high(branch.encoder, low, adapting)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from reference import published
 from speed_common import Bench
-from speed_parts import AT_ONCE, Batch, difference, published_encoder, training_batch, training_work
+from speed_parts import AT_ONCE, Batch, difference, training_batch, training_work
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fiveshot.network.losses import frame_cross_entropy, target_labels
-from fiveshot.network.model import FewShotNetwork, mean_embedding, to_frames
+from fiveshot.network.model import FewShotNetwork
 from fiveshot.training.loop import losses
 
 ALIKE = 4  # windows that losses and gradients of both ways are compared on
@@ -30,14 +30,14 @@ def training_plain(bench: Bench) -> dict[str, float]:
     network, batch = bench.network().train(), training_batch(bench, count)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
-    def published() -> None:
+    def published_step() -> None:
         with bench.backend.autocast():
             loss = published_losses(network, batch, as_here=False)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
 
-    row = bench.compared(published, lambda: training_work(bench, network, optimizer, batch))
+    row = bench.compared(published_step, lambda: training_work(bench, network, optimizer, batch))
     return row | {"windows": count} | compared_values(bench)
 
 
@@ -62,50 +62,25 @@ def compared_values(bench: Bench) -> dict[str, float]:
     plain = outcome(lambda: published_losses(network, batch, as_here=True))
     here = outcome(lambda: sum(losses(network, batch)))
     # In single precision a rounding may turn a ReLU or choose another of two values in a pool; in double
-    # precision the gradients are the same to 1e-9, see tests/test_kernels.py.
+    # precision the gradients are the same to 1e-9, see tests/test_fast_cpu.py.
     names = ("difference", "gradient_difference")
     return {name: difference(*pair) for name, *pair in zip(names, plain, here, strict=True)}
 
 
 def published_losses(network: FewShotNetwork, batch: Batch, as_here: bool) -> Tensor:
     """Both losses, in plain operations; with enrolments `as_here` the losses are those of this project."""
-    labels, frames, head = batch["labels"], batch["labels"].shape[1], network.te_vad
-
-    def encoded() -> Tensor:
-        steps = _steps(published_encoder(network, batch["features"], True))
-        return to_frames(steps, network.frames_per_step, frames)
-
-    embedding = encoded()
-    loss = frame_cross_entropy(network.sed(embedding), labels, 1)
-    if head is None:
+    labels, frames, per_step = batch["labels"], batch["labels"].shape[1], network.frames_per_step
+    encoder, enrolment, mask = network.encoder, batch["enrolment"], batch["enrolment_mask"]
+    embedding = published.encoder(encoder, batch["features"], True)
+    on_frames = published.repeated(embedding, frames, per_step)
+    loss = frame_cross_entropy(network.sed(on_frames), labels, 1)
+    if network.te_vad is None:
         return loss
-    if as_here and network.encoder.enrolment_pooling == "time_and_mel":
-        steps = _steps(published_encoder(network, batch["enrolment"], False))
-        target = mean_embedding(steps, batch["enrolment_mask"], network.frames_per_step)
+    if as_here and encoder.enrolment_pooling == "time_and_mel":
+        target = published.mean_embedding(published.encoder(encoder, enrolment, False), mask, per_step)
     else:
-        target = published_enrolment(network, batch, not as_here)
+        target = published.enrolment_vectors(encoder, enrolment, mask, not as_here)
     if not as_here:  # a second time would move the running statistics, which the enrolments share, once more
-        embedding = encoded()
-    joined = torch.cat([embedding, target[:, None].expand_as(embedding)], dim=-1)
-    inner = head.transformer(joined) if hasattr(head, "transformer") else head.lstm(joined)[0]
-    return loss + frame_cross_entropy(head.out(inner), target_labels(labels, batch["target"]), 1)
-
-
-def published_enrolment(network: FewShotNetwork, batch: Batch, training: bool) -> Tensor:
-    """Target vectors: every frame of the enrolments, the mask behind each convolution and normalisation."""
-    mask, encoder, x = batch["enrolment_mask"], network.encoder, batch["enrolment"]
-    inside = mask[:, None, :, None].to(x.dtype)
-    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3):
-        norm, conv = block.norm, block.conv
-        x = functional.conv2d(x, conv.weight.contiguous(), conv.bias, conv.stride, conv.padding).contiguous()
-        x = functional.batch_norm(
-            inside * x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, eps=norm.eps
-        )
-        x = functional.relu(inside * x)
-        x = functional.max_pool2d(x, (1, 2)) if block.pool else x
-    return (_steps(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-
-
-def _steps(x: Tensor) -> Tensor:
-    """(batch, channels, steps, mels) → (batch, steps, embedding)."""
-    return x.permute(0, 2, 1, 3).flatten(2)
+        embedding = published.encoder(encoder, batch["features"], True)
+    logits = published.te_vad_head(network.te_vad, embedding, target, frames, per_step)
+    return loss + frame_cross_entropy(logits, target_labels(labels, batch["target"]), 1)

@@ -13,7 +13,7 @@ from fiveshot.adaptation.network_branch import lowest_mean
 from fiveshot.adaptation.sed import SedBranch, initial_vectors
 from fiveshot.adaptation.te_vad import TeVadBranch
 from fiveshot.network.checkpoint import build_network
-from fiveshot.network.model import to_frames
+from fiveshot.network.steps import to_frames
 
 EXACT = 1e-5  # the order of sums only
 CONFIG = small_config()

@@ -4,12 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import published
 from small import MELS, small_config
-from torch.nn import functional
 
 from fiveshot.network.checkpoint import build_network
-from fiveshot.network.enrolment import enrolment_vectors
-from fiveshot.network.model import masked_mean
+from fiveshot.network.enrolment import enrolment_vectors, mean_of_steps
 
 EXACT = 1e-5
 
@@ -31,16 +30,8 @@ def encoder_of(*changes, seed=0):
 
 
 def by_definition(encoder, features, mask):
-    """Every frame of every window, pooled along mel, the mask behind each convolution and normalisation."""
-    inside = mask[:, None, :, None].to(features.dtype)
-    x = features
-    for block in (encoder.block0, encoder.block1, encoder.block2, encoder.block3):
-        x = inside * block.conv(x)
-        x = functional.relu(inside * block.norm(x))
-        if block.pool:
-            x = functional.max_pool2d(x, (1, 2))
-    frames = x.permute(0, 2, 1, 3).flatten(2)
-    return (frames * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    """Every frame of every window, pooled along mel, the mask after each convolution and normalisation."""
+    return published.enrolment_vectors(encoder, features, mask, False)
 
 
 def enrolments(mask, seed=0):
@@ -93,7 +84,7 @@ def test_time_is_not_pooled_in_an_enrolment():
         features[0, :, first : first + 9] = call
         with torch.no_grad():
             mel.append(enrolment_vectors(encoder, features, mask))
-            both.append(masked_mean(encoder, features, mask))
+            both.append(mean_of_steps(encoder, features, mask))
     assert (mel[1] - mel[0]).abs().max() < EXACT and (mel[2] - mel[0]).abs().max() < EXACT
     assert (both[2] - both[0]).abs().max() > 100 * EXACT
 
@@ -106,7 +97,7 @@ def test_the_setting_chooses_the_pooling():
         encoder = encoder_of(f"network.enrolment_pooling={pooling}")
         with torch.no_grad():
             made[pooling] = enrolment_vectors(encoder, features, mask)
-            wanted = (by_definition if pooling == "mel" else masked_mean)(encoder, features, mask)
+            wanted = (by_definition if pooling == "mel" else mean_of_steps)(encoder, features, mask)
         assert (made[pooling] - wanted).abs().max() < EXACT
     assert (made["mel"] - made["time_and_mel"]).abs().max() > 100 * EXACT
 
@@ -120,3 +111,39 @@ def test_mixed_precision_gives_about_the_same_vectors_in_single_precision(poolin
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = enrolment_vectors(encoder, enrolments(mask), mask)
     assert found.dtype == torch.float32 and (found - wanted).abs().max() < 0.05 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("per_step", [4, 2, 1])
+def test_only_the_masked_steps_pass_the_encoder_and_the_mean_is_the_same(per_step):
+    torch.manual_seed(0)
+    encoder = build_network(small_config(f"network.frames_per_step={per_step}"), 2).encoder.eval()
+    features, mask = torch.randn(3, 1, 96, MELS), torch.zeros(3, 96, dtype=torch.bool)
+    for row, first, end in [(0, 20, 23), (0, 40, 52), (0, 54, 60), (1, 31, 70), (2, 16, 17)]:
+        mask[row, first:end] = True
+    features = features * mask[:, None, :, None]
+    whole = published.mean_embedding(encoder(features), mask, per_step)
+    found = mean_of_steps(encoder, features, mask)
+    assert (found - whole).abs().max() < 1e-5 * whole.abs().max()
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_frames=st.integers(1, 50))
+@settings(deadline=None, max_examples=30)
+def test_the_mean_does_not_depend_on_the_other_windows_of_the_batch(seed, n_frames):
+    torch.manual_seed(seed)
+    encoder = build_network(small_config(), 2).encoder.eval()
+    mask = torch.rand(4, n_frames) < 0.3
+    features = torch.randn(4, 1, n_frames, MELS) * mask[:, None, :, None]
+    together = mean_of_steps(encoder, features, mask)
+    alone = torch.cat([mean_of_steps(encoder, features[i : i + 1], mask[i : i + 1]) for i in range(4)])
+    assert (together - alone).abs().max() < 1e-5
+    assert (together[~mask.any(1)] == 0).all()
+
+
+def test_frames_outside_the_mask_and_the_place_in_the_window_do_not_matter():
+    encoder = build_network(small_config(), 2).encoder.eval()
+    call, vectors = torch.randn(1, 9, MELS), []
+    for start in (0, 40, 52):
+        features, mask = torch.zeros(1, 1, 64, MELS), torch.zeros(1, 64, dtype=torch.bool)
+        features[0, :, start : start + 9], mask[:, start : start + 9] = call, True
+        vectors.append(mean_of_steps(encoder, features, mask))
+    assert (vectors[0] - vectors[1]).abs().max() < 1e-6 and (vectors[0] - vectors[2]).abs().max() < 1e-6

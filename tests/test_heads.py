@@ -11,10 +11,11 @@ from scipy.stats import binom
 from small import small_config
 from torch.nn import functional
 
-from fiveshot.network import heads
+from fiveshot.network import fast_attention
 from fiveshot.network.checkpoint import build_network
-from fiveshot.network.heads import dropout, kept_share
-from fiveshot.network.model import detect_target, output_frames, to_frames
+from fiveshot.network.fast_attention import dropout, dropout_share
+from fiveshot.network.model import detect_target, output_frames
+from fiveshot.network.steps import to_frames
 
 EXACT = 1e-5  # the order of sums only
 RATE = 0.5
@@ -110,8 +111,8 @@ def test_with_the_same_masks_the_frame_form_is_dropout_over_frames(monkeypatch, 
     for layer in head.transformer.layers:
         values = layer_by_definition(layer, values, mask)
     wanted = outcome(head.out(values))
-    monkeypatch.setattr(heads, "kept_share", counted)
-    monkeypatch.setattr(heads, "dropout", fixed_dropout)
+    monkeypatch.setattr(fast_attention, "dropout_share", counted)
+    monkeypatch.setattr(fast_attention, "dropout", fixed_dropout)
     found = outcome(detect_target(head, embedding, target, n_frames, per_step))
     for one, other in zip(found, wanted, strict=True):
         assert (one - other).abs().max() < 1e-9 * (1 + other.abs().max())
@@ -122,7 +123,7 @@ def test_with_the_same_masks_the_frame_form_is_dropout_over_frames(monkeypatch, 
 def test_kept_copies_are_as_many_as_independent_draws_leave(rate, copies):
     torch.manual_seed(0)
     count = 200_000
-    share = kept_share(torch.Size((count, 2)), torch.tensor([copies, 4]), rate, CPU)
+    share = dropout_share(torch.Size((count, 2)), torch.tensor([copies, 4]), rate, CPU)
     for column, number in ((0, copies), (1, 4)):
         kept = share[:, column] * number * (1 - rate)
         assert (kept - kept.round()).abs().max() < 1e-4
@@ -130,7 +131,7 @@ def test_kept_copies_are_as_many_as_independent_draws_leave(rate, copies):
         assert np.abs(shares - binom.pmf(np.arange(number + 1), number, 1 - rate)).max() < 0.005
     assert abs(np.corrcoef(share[:, 0], share[:, 1])[0, 1]) < 0.01
     torch.manual_seed(0)
-    assert torch.equal(kept_share(torch.Size((count, 2)), torch.tensor([copies, 4]), rate, CPU), share)
+    assert torch.equal(dropout_share(torch.Size((count, 2)), torch.tensor([copies, 4]), rate, CPU), share)
 
 
 @pytest.mark.parametrize(("resolution", "differ"), [("frame", True), ("step", False)])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from fiveshot.network.losses import frame_accuracy, frame_cross_entropy, target_labels
-from fiveshot.network.model import to_frames
+from fiveshot.network.steps import to_frames
 
 EXACT = 1e-5  # the order of sums only
 

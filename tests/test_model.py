@@ -1,16 +1,27 @@
 """The network: parity with the published encoder, and steps that stand for their frames."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import published
 from small import DATA, MELS, ROOT, small_config
 
-from fiveshot.core.config import load_config
+from fiveshot.core.architecture import (
+    CONTEXT_FRAMES,
+    HIGH_REACH,
+    LOW_REACH_FRAMES,
+    POOLS,
+    embedding_size,
+    missing_frames,
+    step_count,
+)
+from fiveshot.core.config import Network, load_config
 from fiveshot.network.checkpoint import build_network
-from fiveshot.network.heads import step_weight
-from fiveshot.network.model import CONTEXT_FRAMES, mean_embedding, step_counts, to_frames
+from fiveshot.network.steps import by_step, step_counts, step_weight, to_frames
 
 PARITY = 1e-4  # against the published encoder
 EXACT = 1e-5  # steps against repeated frames: the order of sums only
@@ -76,30 +87,52 @@ def test_without_te_vad_there_is_no_second_head():
 
 
 @pytest.mark.parametrize("per_step", [4, 2, 1])
-def test_no_step_sees_further_than_the_context(per_step):
+def test_no_step_sees_further_than_the_architecture_says(per_step):
     made, at = network(f"network.frames_per_step={per_step}"), 60
     x = torch.randn(1, 1, 128, MELS)
     changed = x.clone()
     changed[:, :, at] += 100
     with torch.no_grad():
-        moved = (made.encoder(x) != made.encoder(changed)).any(-1)[0].nonzero()[:, 0]
-    assert len(moved)
-    assert moved.min() * per_step > at - CONTEXT_FRAMES
-    assert (moved.max() + 1) * per_step <= at + CONTEXT_FRAMES
+        low, moved_low = made.encoder.low(x), made.encoder.low(changed)
+        low_steps = (low != moved_low).any(3).any(1)[0].nonzero()[:, 0]
+        steps = (made.encoder(x) != made.encoder(changed)).any(-1)[0].nonzero()[:, 0]
+    assert len(low_steps)
+    for moved, reach in ((low_steps, LOW_REACH_FRAMES), (steps, LOW_REACH_FRAMES + HIGH_REACH * per_step)):
+        # The frames of the first and the last step that changed, with what they may see.
+        assert (moved.max()) * per_step - reach <= at <= (moved.min() + 1) * per_step - 1 + reach
+        assert reach < CONTEXT_FRAMES
+    assert low_steps.min() >= at // per_step - made.encoder.low_reach
+    assert low_steps.max() <= at // per_step + made.encoder.low_reach
     assert CONTEXT_FRAMES % per_step == 0
+
+
+def test_the_settings_and_the_network_ask_the_same_table():
+    assert set(get_args(Network.model_fields["frames_per_step"].annotation)) == set(POOLS)
+    for per_step, pools in POOLS.items():
+        made = network(f"network.frames_per_step={per_step}")
+        assert per_step == pools[0][0] * pools[1][0]
+        assert made.encoder(torch.randn(1, 1, 8, MELS)).shape[2] == embedding_size(8, MELS) == made.embedding
 
 
 @settings(max_examples=30, deadline=None)
 @given(n_frames=st.integers(1, 40), per_step=st.sampled_from([1, 2, 4]), seed=st.integers(0, 99))
-def test_the_mean_over_masked_frames_is_that_of_repeated_steps(n_frames, per_step, seed):
+def test_steps_weighted_by_their_masked_frames_have_the_mean_of_those_frames(n_frames, per_step, seed):
     generator = torch.Generator().manual_seed(seed)
-    embedding = torch.randn(2, -(-n_frames // per_step), 3, generator=generator)
+    embedding = torch.randn(2, step_count(n_frames, per_step), 3, generator=generator)
     mask = torch.rand(2, n_frames, generator=generator) > 0.5
-    frames = to_frames(embedding, per_step, n_frames)
-    found = mean_embedding(embedding, mask, per_step)
-    for row in range(2):
-        wanted = frames[row, mask[row]].mean(0) if mask[row].any() else torch.zeros(3)
-        assert (found[row] - wanted).abs().max() < EXACT
+    counts = step_counts(mask, per_step)[..., None]
+    mean = (embedding * counts).sum(1) / counts.sum(1).clamp(min=1)
+    assert (mean - published.mean_embedding(embedding, mask, per_step)).abs().max() < EXACT
+
+
+@given(n_frames=st.integers(1, 100), per_step=st.sampled_from([1, 2, 4]))
+def test_frames_grouped_by_step_are_the_frames_and_what_fills_the_last_step(n_frames, per_step):
+    frames = torch.arange(n_frames)[None]
+    grouped = by_step(frames, per_step, -1)
+    assert grouped.shape == (1, step_count(n_frames, per_step), per_step)
+    assert torch.equal(grouped.flatten(1)[:, :n_frames], frames)
+    assert (grouped.flatten(1)[:, n_frames:] == -1).all()
+    assert grouped.numel() - n_frames == missing_frames(n_frames, per_step) < per_step
 
 
 @given(n_frames=st.integers(1, 100), per_step=st.sampled_from([1, 2, 4]))

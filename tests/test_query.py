@@ -12,7 +12,7 @@ from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, emb
 from fiveshot.core.frames import query_starts, stitch
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.network.checkpoint import build_network
-from fiveshot.network.model import to_frames
+from fiveshot.network.steps import to_frames
 
 EXACT = 1e-5  # other sums for other lengths of input
 CPU = cpu(small_config())

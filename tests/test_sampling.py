@@ -86,6 +86,13 @@ def dataset(files, windows, pairs, config=None, augment=False, normalisation=PLA
     return WindowDataset(files, windows, pairs, normalisation, config or small_config(), [7], augment)
 
 
+def crops(files, windows, per_class, frames, rng=None):
+    sed = {"batch_norm": "frozen", "training_frames": frames, "training_windows_per_class": per_class}
+    config = small_config(*(f"finetune.sed.{name}={value}" for name, value in sed.items()))
+    features, _, labels = class_crops(files, windows, config, rng or np.random.default_rng(0))
+    return features, labels
+
+
 # labels
 
 
@@ -431,7 +438,7 @@ def test_items_are_the_same_from_any_number_of_loading_processes():
 def test_crops_hold_their_class_equally_often_and_are_cut_around_it():
     files = [labelled(stretch(60, (22, 26, 1), (40, 42, 2))), labelled(stretch(10, (3, 5, 2)))]
     windows = window_set(list_windows(files, small_config(ALL)))
-    features, labels = class_crops(files, windows, 6, 8, PLAIN, small_config(), np.random.default_rng(0))
+    features, labels = crops(files, windows, 6, 8)
     assert features.shape == (12, 1, 8, MELS) and labels.shape == (12, 8)
     assert (labels[::2] == 1).any(axis=1).all() and (labels[1::2] == 2).any(axis=1).all()
     assert (features[:6][labels[:6][:, None] == 1] > 22).all()  # frame i holds i + 1
@@ -443,14 +450,14 @@ def test_crops_of_a_class_come_from_windows_whose_target_it_is():
     targets = {(w.file, w.start): w.targets for w in windows.windows}
     only_first = window_set([w for w in windows.windows if w.file == 0])
     rng = np.random.default_rng(0)
-    features, _ = class_crops(files[:1], only_first, 4, FRAMES, PLAIN, small_config(), rng)
+    features, _ = crops(files[:1], only_first, 4, FRAMES, rng)
     starts = features[:, 0, 0, 0].astype(int) - 1  # frame i holds i + 1
     assert [targets[0, start] for start in starts] == [(1,), (2,)] * 4
 
 
 def test_no_crops_are_arrays_of_length_zero():
     windows = window_set([Window(0, 0, (1,))])
-    features, labels = class_crops(ENROLLED, windows, 0, 8, PLAIN, small_config(), np.random.default_rng(0))
+    features, labels = crops(ENROLLED, windows, 0, 8)
     assert features.shape == (0, 1, 8, MELS) and labels.shape == (0, 8)
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from fiveshot.adaptation.frozen import LowWindows
 from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, Predict, embeddings
 from fiveshot.adaptation.support import Support, support_windows
+from fiveshot.core.architecture import step_count
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.frames import runs
@@ -127,7 +128,7 @@ def with_mined_gaps(episode: Episode) -> Episode:
     labels = support.labels(len(values) * per_step).reshape(-1, per_step)
     shot = values[(labels == 1).any(1)].mean(0, keepdims=True)
     similarity = cosine_similarity(values, shot)[:, 0]
-    similarity[: -(-support.query_start // per_step)] = np.inf
+    similarity[: step_count(support.query_start, per_step)] = np.inf
     count = max(1, int((support.shots[:, 1] - support.shots[:, 0]).sum()) // per_step)
     chosen = np.zeros(len(values), dtype=bool)
     chosen[np.argsort(similarity, kind="stable")[:count]] = True

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.learner import Learner, load_learner
-from fiveshot.adaptation.method import load_method
+from fiveshot.adaptation.method import fit_and_predict, load_method
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config, settings_of
@@ -85,9 +84,12 @@ def finetune_recording(
     if same is not None:
         same.write(path, sources)
         return same
-    episode = learner.episode(recording, file)
-    branches, levels = _fit(missing, episode, recording)
     shots = shots_of(recording.events, recording.csv, config.shots)
+    unknown, source = recording.events.unknown(), str(recording.csv)
+    episode = learner.episode(file, shots, unknown, recording.subset, recording.name, source)
+    steps = sum(load_method(name).steps(config) for name in missing)
+    with tqdm(total=steps, desc=recording.name, unit="step", leave=False) as bar:
+        branches, levels = fit_and_predict(missing, episode, bar.update)
     scores = FrameScores(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
@@ -141,19 +143,3 @@ def _differences(made_from: dict, now: dict) -> str:
     if made_from.get("version") != now.get("version"):
         return "they are of another version of the method"
     return "; ".join(changes(made_from, now))
-
-
-def _fit(
-    names: list[str], episode: Episode, recording: Recording
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """P(POS) per frame, and the confidence level, of each method."""
-    methods = {name: load_method(name) for name in names}
-    steps = sum(method.steps(episode.config) for method in methods.values())
-    branches, levels = {}, {}
-    with tqdm(total=steps, desc=recording.name, unit="step", leave=False) as bar:
-        for name, method in methods.items():
-            fitted = method.fit(episode, bar.update)
-            branches[name], levels[name] = fitted.predict(), fitted.confidence_level
-            if not np.isfinite(branches[name]).all():
-                raise FiveshotError(f"{recording.audio}: the method {name} gave scores that are not finite.")
-    return branches, levels

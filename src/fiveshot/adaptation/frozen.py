@@ -19,9 +19,11 @@ import torch
 from pandas.util import hash_array
 from torch import Tensor
 
+from fiveshot.core.architecture import HIGH_REACH, LOW_REACH_FRAMES, missing_frames, step_count
 from fiveshot.core.compute import Backend
-from fiveshot.network.model import HIGH_REACH, LOW_REACH_FRAMES, Encoder, FewShotNetwork, step_counts
-from fiveshot.network.packing import Stretches, around
+from fiveshot.network.model import Encoder, FewShotNetwork
+from fiveshot.network.packing import PackedSteps, with_neighbours
+from fiveshot.network.steps import step_counts
 
 BATCH = 16  # windows that pass the frozen blocks at once
 ITEMS = 1024  # items that are hashed at once
@@ -171,7 +173,7 @@ def pass_frozen(
     frames = _numbered(features.transpose(0, 2, 1, 3)) if frames is None else frames
     wanted = np.ones(labels.shape, dtype=bool) if wanted is None else wanted
     asked = _by_step(wanted, per_step).any(axis=2)
-    needed = around(asked, HIGH_REACH, HIGH_REACH)[:, HIGH_REACH:-HIGH_REACH]
+    needed = with_neighbours(asked, HIGH_REACH, HIGH_REACH)[:, HIGH_REACH:-HIGH_REACH]
     own = _surroundings(frames, per_step, LOW_REACH_FRAMES)
     _, first, same = np.unique(own[needed], return_index=True, return_inverse=True)
     row = np.zeros(own.shape, dtype=np.int64)
@@ -182,12 +184,12 @@ def pass_frozen(
         mine = np.flatnonzero((window >= i) & (window < i + BATCH))
         taken = np.zeros((min(BATCH, len(features) - i), own.shape[1]), dtype=bool)
         taken[window[mine] - i, step[mine]] = True
-        stretches = Stretches(taken, network.encoder.low_reach, network.encoder.low_reach)
-        laid = stretches.lay(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
+        packed = PackedSteps(taken, network.encoder.low_reach, network.encoder.low_reach)
+        laid = packed.pack(_by_step(features[i : i + BATCH].transpose(0, 2, 1, 3), per_step))
         values = torch.from_numpy(laid).flatten(1, 2).transpose(1, 2).to(backend.device)
         with backend.autocast():
-            low = network.encoder.low(values, torch.from_numpy(stretches.inside).to(backend.device))
-        at = torch.from_numpy(stretches.place[window[mine] - i, step[mine]])
+            low = network.encoder.low(values, torch.from_numpy(packed.inside).to(backend.device))
+        at = torch.from_numpy(packed.position_of[window[mine] - i, step[mine]])
         rows[torch.from_numpy(1 + mine)] = low.permute(0, 2, 3, 1).flatten(0, 1)[at].to(rows.dtype)
     kind = np.where(asked, _surroundings(frames, per_step, LOW_REACH_FRAMES + HIGH_REACH * per_step), -1)
     return LowWindows(rows, row, kind, torch.from_numpy(labels))
@@ -201,8 +203,8 @@ def _zeros(network: FewShotNetwork, count: int, mels: int, half: bool, backend: 
 
 def _by_step(values: np.ndarray, per_step: int) -> np.ndarray:
     """Group frames by step, filling up the last: (windows, frames, ...) → (windows, steps, frames, ...)."""
-    missing = [(0, 0), (0, -values.shape[1] % per_step), *[(0, 0)] * (values.ndim - 2)]
-    steps = -(-values.shape[1] // per_step)
+    missing = [(0, 0), (0, missing_frames(values.shape[1], per_step)), *[(0, 0)] * (values.ndim - 2)]
+    steps = step_count(values.shape[1], per_step)
     return np.pad(values, missing).reshape(len(values), steps, per_step, *values.shape[2:])
 
 
@@ -224,7 +226,7 @@ def _numbered(values: np.ndarray) -> np.ndarray:
 
 def _surroundings(frames: np.ndarray, per_step: int, reach: int) -> np.ndarray:
     """Equal numbers for steps with equal frames as far as `reach`: (windows, frames) → (windows, steps)."""
-    filled = np.pad(frames, ((0, 0), (0, -frames.shape[1] % per_step)), constant_values=_FILLED)
+    filled = np.pad(frames, ((0, 0), (0, missing_frames(frames.shape[1], per_step))), constant_values=_FILLED)
     padded = np.pad(filled, ((0, 0), (reach, reach)), constant_values=_BEYOND)
     seen = np.lib.stride_tricks.sliding_window_view(padded, per_step + 2 * reach, axis=1)
     return _numbered(seen[:, ::per_step])

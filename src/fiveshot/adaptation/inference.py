@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
+from fiveshot.core.architecture import CONTEXT_FRAMES
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Windows
 from fiveshot.core.frames import query_starts, stitch
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.feature_files import FeatureFile
-from fiveshot.network.model import CONTEXT_FRAMES, Encoder, FewShotNetwork, to_frames
+from fiveshot.network.model import Encoder, FewShotNetwork
+from fiveshot.network.steps import to_frames
 
 GROUP = 64  # windows that are predicted at once
 KEPT = 8  # groups kept after the frozen blocks: eight and a half minutes of audio

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
-
 from fiveshot.adaptation.episode import Episode, with_mined_gaps
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import NormalisedFeatures
@@ -17,15 +15,14 @@ from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.normalisation import Normalisation
-from fiveshot.data.annotations import shots_of
-from fiveshot.data.corpus import Recording
+from fiveshot.data.annotations import EventTable
 from fiveshot.data.feature_files import FeatureFile
-from fiveshot.network.checkpoint import load_network, mark_of
+from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.replay import class_crops
-from fiveshot.training.windows import LabelledFile, list_windows, window_set
+from fiveshot.training.replay import Replay, draw_replay
+from fiveshot.training.windows import LabelledFile
 
 log = logging.getLogger("fiveshot")
 
@@ -48,17 +45,23 @@ class Learner:
     config: Config
     backend: Backend
 
-    def episode(self, recording: Recording, file: FeatureFile) -> Episode:
-        """The episode of a recording, seeded by its subset and name alone, so that order does not matter.
+    def episode(
+        self, file: FeatureFile, shots: EventTable, unknown: EventTable, subset: str, name: str, source: str
+    ) -> Episode:
+        """The episode of one recording.
+
+        Args:
+            file: its features, or anything that is read as a feature file is.
+            shots, unknown: its first POS events, and its UNK events.
+            subset, name: all draws follow from them and the seed, so that the order of recordings is nothing.
+            source: where the shots come from, for messages.
 
         Raises:
-            FiveshotError: fewer shots than configured, or one outside of the recording.
+            FiveshotError: a shot lies outside of the recording.
         """
         config = self.config
-        shots = shots_of(recording.events, recording.csv, config.shots)
-        unknown, widen_s = recording.events.unknown(), config.labels.widen_s
-        support = find_support(shots, unknown, file.frame_rate, file.n_frames, widen_s)
-        check_shots(support, str(recording.csv))
+        support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.widen_s)
+        check_shots(support, source)
         return with_mined_gaps(
             Episode(
                 features=NormalisedFeatures(file, self.normalisation),
@@ -67,9 +70,33 @@ class Learner:
                 backend=self.backend,
                 network=self.network,
                 replay=self.replay,
-                seed=seed_of(config.seed, recording.subset, recording.name),
+                seed=seed_of(config.seed, subset, name),
             )
         )
+
+
+def make_learner(
+    network: FewShotNetwork,
+    info: CheckpointInfo,
+    replay: Callable[[], Replay],
+    config: Config,
+    backend: Backend,
+) -> Learner:
+    """The learner of a checkpoint.
+
+    Args:
+        network, info: as loaded.
+        replay: gives the training windows, before the network; called once, and not at all where no method
+            asks for them.
+    """
+    checkpoint = mark_of(network, info)
+    network.to(backend.device)
+
+    @cache
+    def low_windows() -> LowWindows:
+        return replay_windows(network, info.normalisation, replay(), config, backend)
+
+    return Learner(network, info.normalisation, low_windows, checkpoint, config, backend)
 
 
 def load_learner(
@@ -86,32 +113,18 @@ def load_learner(
             f"{run.best}: trained on {len(info.classes)} classes, not on the {len(classes)} of this corpus; "
             "use the corpus it was trained on, or train again."
         )
-    checkpoint = mark_of(network, info)
     different = changed(info, files, config)
     if different:
         log.info("note: the checkpoint was trained differently: %s", "; ".join(different))
-    network.to(backend.device)
-
-    @cache  # once for all recordings, and not at all where no method asks for them
-    def replay() -> LowWindows:
-        return replay_windows(network, info.normalisation, files, config, backend)
-
-    return Learner(network, info.normalisation, replay, checkpoint, config, backend)
+    return make_learner(network, info, lambda: draw_replay(files, config), config, backend)
 
 
 def replay_windows(
-    network: FewShotNetwork,
-    normalisation: Normalisation,
-    files: list[LabelledFile],
-    config: Config,
-    backend: Backend,
+    network: FewShotNetwork, normalisation: Normalisation, replay: Replay, config: Config, backend: Backend
 ) -> LowWindows:
     """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
-    windows = window_set(list_windows(files, config))
-    rng = np.random.default_rng(seed_of(config.seed, "training windows"))
-    per_class, frames = settings.training_windows_per_class, settings.training_frames
-    features, labels = class_crops(files, windows, per_class, frames, normalisation, config, rng)
+    features, labels = replay.normalised(normalisation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     asked = labels > 0 if settings.negative_weight == 0 else labels >= 0
     asked = None if settings.batch_norm == "adapting" else asked

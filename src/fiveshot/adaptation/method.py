@@ -5,6 +5,7 @@ A method is one file of this folder, which ends with an instance of it, METHOD, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from fiveshot.adaptation.episode import Episode, Progress
 from fiveshot.core.config import Config
+from fiveshot.core.errors import FiveshotError
 from fiveshot.core.methods import METHODS
 
 
@@ -43,6 +45,26 @@ class Method(Protocol):
 
     def fit(self, episode: Episode, progress: Progress) -> Fitted:
         """Adapt to the support of an episode."""
+
+
+def fit_and_predict(
+    names: Iterable[str], episode: Episode, progress: Progress
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Adapt with each method.
+
+    Returns:
+        Name → P(POS) per frame (n_frames,), and name → confidence level θ.
+
+    Raises:
+        FiveshotError: a method gave scores that are not finite.
+    """
+    branches, levels = {}, {}
+    for name in names:
+        fitted = load_method(name).fit(episode, progress)
+        branches[name], levels[name] = fitted.predict(), fitted.confidence_level
+        if not np.isfinite(branches[name]).all():
+            raise FiveshotError(f"the method {name} gave scores that are not finite.")
+    return branches, levels
 
 
 def load_method(name: str) -> Method:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import FrozenWindows, Predict
-from fiveshot.network.model import FewShotNetwork, step_counts
+from fiveshot.network.model import FewShotNetwork
+from fiveshot.network.steps import step_counts
 
 
 class NetworkBranch(nn.Module):

@@ -40,7 +40,8 @@ from fiveshot.adaptation.pseudo_labels import choose_windows, pseudo_labels
 from fiveshot.core.config import Config, settings_of
 from fiveshot.core.frames import IGNORED
 from fiveshot.network.losses import window_cross_entropy
-from fiveshot.network.model import FewShotNetwork, step_counts
+from fiveshot.network.model import FewShotNetwork
+from fiveshot.network.steps import step_counts
 
 VERSION = 5  # raise when the same settings come to give other scores
 

@@ -30,12 +30,14 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.run.folder import log, report_problems
     from fiveshot.training.dataset import training_data
     from fiveshot.training.loop import train
+    from fiveshot.training.replay import keep_replay
 
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     corpus = checked_corpus(config, arguments.strict, need_test=False)
     data, problems = training_data(run, config, corpus, arguments.strict)
     state = train(run, data, config, backend)
+    keep_replay(run.best, data.files, config)
     plot_training(run.metrics, run.pictures / "training.png")
     log.info("best accuracy %.4f; checkpoints in %s", state.best, run.best.parent)
     return report_problems([*corpus.problems, *problems])

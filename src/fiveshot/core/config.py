@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fiveshot.core.architecture import LONGEST_STEP_FRAMES, MELS_PER_VALUE, embedding_size
 from fiveshot.core.errors import FiveshotError, steers
 from fiveshot.core.files import write_text
 
@@ -69,7 +70,7 @@ class Features(Section):
     sample_rate: PositiveInt
     n_fft: PositiveInt
     hop: PositiveInt
-    mels: Annotated[Whole, Field(ge=16, multiple_of=16)]
+    mels: Annotated[Whole, Field(ge=MELS_PER_VALUE, multiple_of=MELS_PER_VALUE)]
     f_min: NotNegative
     f_max: Positive
     pcen: Pcen
@@ -104,8 +105,12 @@ class Windows(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Windows:
-        # Query windows start on whole steps, up to 3 frames late; neighbours must still overlap.
-        _require(self.hop_frames <= self.frames - 6, "hop_frames must be shorter than frames by 6 or more")
+        # Query windows start on whole steps, up to a step less one frame late; neighbours must still overlap.
+        late = 2 * (LONGEST_STEP_FRAMES - 1)
+        _require(
+            self.hop_frames <= self.frames - late,
+            f"hop_frames must be shorter than frames by {late} or more",
+        )
         return self
 
 
@@ -268,7 +273,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        width = 2 * embedding_size(self)
+        width = 2 * embedding_size(self.network.channels, self.features.mels)
         _require(
             self.network.te_vad != "transformer" or width % self.network.heads == 0,
             f"network.heads must divide {width}, the Transformer's width",
@@ -293,11 +298,6 @@ class Config(Section):
 
 
 Settings = TypeVar("Settings", bound=Section)
-
-
-def embedding_size(config: Config) -> int:
-    """Values per step of the encoder: channels × mel bands left after four halvings."""
-    return config.network.channels * config.features.mels // 16
 
 
 class _Loader(yaml.SafeLoader):
@@ -466,6 +466,18 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
     for text in settings:
         _merge(values, _one_setting(text), f"--set {text}")
     return build_config(values, " with ".join([str(sources[-1]), *(f"--set {s}" for s in settings)]))
+
+
+def merge_settings(values: dict, settings: Sequence[str]) -> dict:
+    """The values with `key.sub=value` settings laid over them, as a new dictionary.
+
+    Raises:
+        FiveshotError: a setting without `=`, or of an unknown key.
+    """
+    merged = copy.deepcopy(values)
+    for text in settings:
+        _merge(merged, _one_setting(text), text)
+    return merged
 
 
 def save_config(config: Config, path: Path) -> None:

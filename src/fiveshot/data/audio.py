@@ -62,7 +62,7 @@ def read_blocks(path: Path, sample_rate: int, block_s: float = 30.0) -> Iterator
     info = probe(path)
     blocks = _mono_blocks(path, info, max(1, round(block_s * info.sample_rate)))
     if info.sample_rate != sample_rate:
-        blocks = _resampled(blocks, info.sample_rate, sample_rate)
+        blocks = resampled(blocks, info.sample_rate, sample_rate)
     empty = True
     for block in blocks:
         if len(block):
@@ -86,7 +86,8 @@ def _mono_blocks(path: Path, info: AudioInfo, block_frames: int) -> Iterator[np.
         raise _cut_off(path)
 
 
-def _resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+def resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    """Mono blocks (samples,) float32 at another sample rate in Hz, without a seam between them."""
     stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality=QUALITY)
     for block in blocks:
         yield stream.resample_chunk(block)

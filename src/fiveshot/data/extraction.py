@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fiveshot.core.compute import available_cores
 from fiveshot.core.config import Config, Features
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
 from fiveshot.core.files import changes, locked
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
@@ -56,16 +56,14 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
         (recording, feature_path(root, recording), config.features)
         for recording in corpus.train + corpus.test
     ]
-    problems: list[Problem] = []
+    problems = Problems(strict)
     written: Counter[str] = Counter()
     with closing(_results(jobs, config)) as results:
         for recording, result in tqdm(results, total=len(jobs), desc="features", unit="file"):
             if result.hopeless:
                 raise WriteError(result.error)
             if result.error:
-                problems.append(Problem(recording.audio, result.error.removeprefix(f"{recording.audio}: ")))
-                if strict:
-                    raise FiveshotError(f"{problems[0]} (stopped by --strict)")
+                problems.add(recording.audio, result.error)
             elif result.written:
                 written[result.why] += 1
     for why, count in written.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import Problem, Problems
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_recording
 from fiveshot.detection.frame_scores import FrameScores, scores_path
@@ -31,18 +31,14 @@ def draw_detections(
     """
     drawn: dict[str, int] = defaultdict(int)
     targets: list[Path] = []
-    problems: list[Problem] = []
+    problems = Problems(strict)
     for recording in recordings:
         path = scores_path(run, recording)
         if drawn[recording.subset] < config.metric.pictures and path.exists():
             drawn[recording.subset] += 1
             events = predictions.get(recording.key, np.zeros((0, 2)))
-            try:
+            with problems.skip(recording.audio):
                 targets += draw_recording(run, config, recording, events)
-            except FiveshotError as error:
-                if strict or isinstance(error, WriteError):
-                    raise
-                problems.append(Problem(recording.audio, str(error)))
     return targets, problems
 
 

@@ -1,13 +1,27 @@
-"""Pieces of the network with backward passes of their own, for training on a CPU.
+"""The fast form of the network: the same parameters and values as `model.py`, in less time and memory.
 
-Written out of torch's own operations, these fill most of the memory of a training step and move it several
-times; here each value is kept once or computed again. The values and gradients are those of the plain
-operations but for the order of sums.
+The model asks at one door whether there is a fast form, and computes its plain lines where there is none:
+`serves` and `block` for a block of the encoder, `enabled` and `transformer_head` for that head. Within
+`disabled()` there is none at all; tests and measurements compare the two forms so.
+
+Around the convolutions, a CPU spends its time on moving memory. Written out of torch's own operations, the
+normalisation and the pools fill most of the memory of a training step and move it several times. So:
+
+- With running statistics the normalisation is a factor and a summand per channel: it becomes part of the
+  convolution's weights (`folded`).
+- The first block's output before its pool is the largest tensor of the network. It is computed in pieces,
+  never kept, and computed again in the backward pass (`PooledConvolution`). In training its mean and variance
+  are known beforehand, from those of the input's 3×3 patches, and fold as well.
+- The second block normalises after the pool, where a quarter of the values is left (`PooledNorm`).
+
+Backward passes are written out. Values and gradients are those of the plain lines but for the order of sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,7 +30,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-PIECE_FRAMES = 864  # in work at once
+from fiveshot.network.fast_attention import transformer_head as transformer_head
+
+if TYPE_CHECKING:
+    from fiveshot.network.model import Block
+
+Pool = tuple[int, int]
+
+PIECE_FRAMES = 864  # computed at once
 
 _pool = torch.ops.aten.max_pool2d_with_indices
 _unpool = torch.ops.aten.max_pool2d_with_indices_backward
@@ -24,6 +45,109 @@ _unpool = torch.ops.aten.max_pool2d_with_indices_backward
 # Where mixed precision is chosen, these two keep to single precision: moving memory is what they cost.
 _in_float32 = custom_fwd(device_type="cpu", cast_inputs=torch.float32)
 _backward = custom_bwd(device_type="cpu")
+
+_switched_off = False
+
+
+def enabled() -> bool:
+    """Whether there is a fast form at all: everywhere but within `disabled()`."""
+    return not _switched_off
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Within this, the network computes the plain lines of `model.py`."""
+    global _switched_off
+    before, _switched_off = _switched_off, True
+    try:
+        yield
+    finally:
+        _switched_off = before
+
+
+def serves(block: Block, x: Tensor) -> bool:
+    """Whether there is a fast form of this block for this input.
+
+    With running statistics always; with those of the batch on a CPU, for blocks that pool.
+    """
+    return enabled() and (not block.norm.training or (block.pool is not None and x.device.type == "cpu"))
+
+
+def block(block: Block, x: Tensor, pool: Pool | None) -> Tensor:
+    """The output of a block where `serves` is true. With batch statistics it updates the running ones.
+
+    Args:
+        block: whose parameters and mode.
+        x: (batch, inputs, time, mel).
+        pool: (time, mel), the block's own or, for enrolments, that along mel alone; None: none.
+
+    Returns:
+        (batch, outputs, time / pool[0], mel / stride / pool[1]).
+    """
+    if not block.norm.training:
+        weight, bias = folded(block, block.norm.running_mean, block.norm.running_var)
+        if block.first and x.device.type == "cpu" and torch.is_grad_enabled():
+            return PooledConvolution.apply(x, weight, bias, pool)
+        x = functional.conv2d(x, weight, bias, block.conv.stride, block.conv.padding)
+        # Pooling first gives the same values, and ReLU has a quarter of the work.
+        return functional.relu(functional.max_pool2d(x, pool) if pool else x)
+    if block.first:
+        mean, variance = _output_moments(block, x)
+        _track(block, mean, variance, len(x) * x.shape[2] * x.shape[3])
+        return PooledConvolution.apply(x, *folded(block, mean, variance), pool)
+    return _normalised_after_pool(block, x, pool)
+
+
+def middle(block: Block, x: Tensor) -> Tensor:
+    """As `Block.middle`."""
+    weight, bias = folded(block, block.norm.running_mean, block.norm.running_var)
+    return functional.relu(functional.conv2d(x, weight, bias, block.conv.stride, (0, 1)))
+
+
+def folded(block: Block, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution with a normalisation by these statistics, (channels,), inside."""
+    scale = block.norm.weight * (variance + block.norm.eps).rsqrt()
+    weight = block.conv.weight * scale[:, None, None, None]
+    return weight, (block.conv.bias - mean) * scale + block.norm.bias
+
+
+def _output_moments(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel of the convolution's output, (channels,), without computing that.
+
+    The output is linear in the input's 3×3 patches p: with weights w, w·E[p] + b and wᵀ Cov[p] w.
+    """
+    patches = [functional.unfold(piece, 3, padding=(0, 1)) for _, _, piece in pieces(x)]
+    count = x.numel() // x.shape[1]
+    mean = sum(patch.sum((0, 2), dtype=torch.float64) for patch in patches) / count
+    spread = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for patch in patches:
+        centred = patch.transpose(0, 1).flatten(1) - mean[:, None].to(patch.dtype)
+        spread += centred @ centred.T
+    weight = block.conv.weight.flatten(1)
+    variance = ((weight @ (spread / count).to(weight.dtype)) * weight).sum(1)
+    return weight @ mean.to(weight.dtype) + block.conv.bias, variance
+
+
+def _normalised_after_pool(block: Block, x: Tensor, pool: Pool) -> Tensor:
+    # The largest of a few values stays the largest when it is scaled by a positive number; where the scale is
+    # negative, the convolution's sign is turned instead.
+    norm, conv = block.norm, block.conv
+    sign = torch.where(norm.weight < 0, -1.0, 1.0).detach()
+    x = functional.conv2d(
+        x, conv.weight * sign[:, None, None, None], conv.bias * sign, conv.stride, conv.padding
+    )
+    out, mean, variance = PooledNorm.apply(x, norm.weight * sign, norm.bias, norm.eps, pool)
+    _track(block, mean * sign, variance, x.numel() // x.shape[1])
+    return out
+
+
+@torch.no_grad()
+def _track(block: Block, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Update the running statistics as nn.BatchNorm2d does."""
+    norm = block.norm
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
+    norm.num_batches_tracked += 1
 
 
 def pieces(x: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -49,34 +173,34 @@ class PooledConvolution(Function):
 
     @staticmethod
     @_in_float32
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int]) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, pool: Pool) -> Tensor:
         shape = [len(x), len(weight), x.shape[2] // pool[0], x.shape[3] // pool[1]]
-        found = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         for rows, frames, piece in pieces(x):
             pooled = _pool(_convolved(piece, weight, bias), pool)[0]
-            torch.clamp(pooled, min=0, out=found[rows, :, _steps(frames, pool)])
-        ctx.save_for_backward(x, weight, bias, found)
+            torch.clamp(pooled, min=0, out=out[rows, :, _steps(frames, pool)])
+        ctx.save_for_backward(x, weight, bias, out)
         ctx.pool = pool
-        return found
+        return out
 
     @staticmethod
     @_backward
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
-        x, weight, bias, found = ctx.saved_tensors
+        x, weight, bias, out = ctx.saved_tensors
         d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         for rows, frames, piece in pieces(x):
             wide = _convolved(piece, weight, bias)
             index = _pool(wide, ctx.pool)[1]
             part = rows, slice(None), _steps(frames, ctx.pool)
-            behind = _behind_relu(gradient[part], found[part])
-            before = _unpool(behind, wide, ctx.pool, ctx.pool, (0, 0), (1, 1), False, index)
-            d_weight += _weight_gradient(before, piece, weight)
-            d_bias += behind.sum((0, 2, 3))
+            d_pooled = _before_relu(gradient[part], out[part])
+            d_wide = _unpool(d_pooled, wide, ctx.pool, ctx.pool, (0, 0), (1, 1), False, index)
+            d_weight += _weight_gradient(d_wide, piece, weight)
+            d_bias += d_pooled.sum((0, 2, 3))
         return None, d_weight, d_bias, None
 
 
-def _steps(frames: slice, pool: tuple[int, int]) -> slice:
+def _steps(frames: slice, pool: Pool) -> slice:
     return slice(frames.start // pool[0], frames.stop // pool[0])
 
 
@@ -85,14 +209,14 @@ def _convolved(piece: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _weight_gradient(gradient: Tensor, piece: Tensor, weight: Tensor) -> Tensor:
-    one, none, wanted = (1, 1), (0, 0), (False, True, False)
+    stride = dilation = (1, 1)
     return torch.ops.aten.convolution_backward(
-        gradient, piece, weight, None, one, (0, 1), one, False, none, 1, wanted
+        gradient, piece, weight, None, stride, (0, 1), dilation, False, (0, 0), 1, (False, True, False)
     )[1]
 
 
-def _behind_relu(gradient: Tensor, found: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward(gradient, found, 0)
+def _before_relu(gradient: Tensor, out: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(gradient, out, 0)
 
 
 class PooledNorm(Function):
@@ -101,23 +225,23 @@ class PooledNorm(Function):
     @staticmethod
     @_in_float32
     def forward(
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: tuple[int, int]
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: Pool
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
         scale = (variance + eps).rsqrt()
-        found = _normed(_pool(x, pool)[0], mean, scale).mul_(weight[:, None, None])
-        found.add_(bias[:, None, None]).clamp_(min=0)
-        ctx.save_for_backward(x, found, weight, mean, scale)
+        out = _normed(_pool(x, pool)[0], mean, scale).mul_(weight[:, None, None])
+        out.add_(bias[:, None, None]).clamp_(min=0)
+        ctx.save_for_backward(x, out, weight, mean, scale)
         ctx.pool = pool
         ctx.mark_non_differentiable(mean, variance)
-        return found, mean, variance
+        return out, mean, variance
 
     @staticmethod
     @_backward
     @once_differentiable
     def backward(ctx, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, found, weight, mean, scale = ctx.saved_tensors
-        gradient = _behind_relu(gradient, found)
+        x, out, weight, mean, scale = ctx.saved_tensors
+        gradient = _before_relu(gradient, out)
         pooled, index = _pool(x, ctx.pool)  # a quarter of x each: sooner done again than kept
         normed = _normed(pooled, mean, scale)
         d_bias = gradient.sum((0, 2, 3))
@@ -153,9 +277,9 @@ class SumInPieces(Function):
             piece = slice(first, first + size)
             cut = [value[piece].detach().requires_grad_() for value in inputs]
             with torch.enable_grad():
-                found = work(piece, *cut)
-            total += found.detach()
-            parts = torch.autograd.grad(found, [*cut, *parameters])
+                value = work(piece, *cut)
+            total += value.detach()
+            parts = torch.autograd.grad(value, [*cut, *parameters])
             for gradient, part in zip(gradients, parts, strict=False):
                 gradient[piece] = part
             # As the products lie in memory, not as the parameters do: that adds several times faster.

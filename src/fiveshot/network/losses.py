@@ -7,12 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fiveshot.core.frames import IGNORED
-
-
-def frames_by_step(labels: Tensor, frames_per_step: int) -> Tensor:
-    """Group frame labels by step, filling the last with "ignored": (batch, steps, frames_per_step)."""
-    missing = -labels.shape[1] % frames_per_step
-    return functional.pad(labels, (0, missing), value=IGNORED).unflatten(1, (-1, frames_per_step))
+from fiveshot.network.steps import by_step
 
 
 def frame_cross_entropy(logits: Tensor, labels: Tensor, frames_per_step: int) -> Tensor:
@@ -24,8 +19,11 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor, frames_per_step: int) ->
         logits: (batch, steps, classes).
         labels: (batch, frames) int64.
         frames_per_step: frames that each of the logits stands for; 1 for a head on frames.
+
+    Returns:
+        A scalar, float32.
     """
-    grouped = frames_by_step(labels, frames_per_step)
+    grouped = by_step(labels, frames_per_step, IGNORED)
     known = grouped != IGNORED
     log_p = functional.log_softmax(logits.float(), dim=-1)
     picked = log_p.gather(-1, grouped.clamp(min=0))
@@ -39,27 +37,41 @@ def window_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, frames_
         logits: (batch, steps, classes).
         labels: (batch, frames) int64.
         weight: (batch,) what a known frame of each window counts.
+        frames_per_step: as of `frame_cross_entropy`.
 
     Returns:
         A scalar.
     """
-    grouped = frames_by_step(labels, frames_per_step)
+    grouped = by_step(labels, frames_per_step, IGNORED)
     log_p = functional.log_softmax(logits.float(), dim=-1)
     picked = log_p.gather(-1, grouped.clamp(min=0)) * (grouped != IGNORED)
     return -(picked.sum((1, 2)) * weight).sum()
 
 
 def frame_accuracy(logits: Tensor, labels: Tensor, frames_per_step: int) -> tuple[int, int]:
-    """Frames labelled rightly, and frames with a label."""
-    grouped = frames_by_step(labels, frames_per_step)
-    right = (logits.argmax(-1, keepdim=True) == grouped) & (grouped != IGNORED)
-    return int(right.sum()), int((grouped != IGNORED).sum())
+    """How many frames have the label that the logits say.
+
+    Args:
+        logits: (batch, steps, classes).
+        labels: (batch, frames) int64.
+        frames_per_step: as of `frame_cross_entropy`.
+
+    Returns:
+        Frames labelled correctly, and frames whose label is not -1.
+    """
+    grouped = by_step(labels, frames_per_step, IGNORED)
+    correct = (logits.argmax(-1, keepdim=True) == grouped) & (grouped != IGNORED)
+    return int(correct.sum()), int((grouped != IGNORED).sum())
 
 
 def target_labels(labels: Tensor, target: Tensor) -> Tensor:
     """TE-VAD labels: 1 where a frame is of the window's target class, 0 elsewhere, -1 stays.
 
     Args:
-        labels: (batch, frames); target: (batch,).
+        labels: (batch, frames), the classes.
+        target: (batch,), the target class of each window.
+
+    Returns:
+        (batch, frames).
     """
     return torch.where(labels == IGNORED, labels, (labels == target[:, None]).long())

@@ -1,4 +1,14 @@
-"""Some steps of many windows, with what they depend on, packed into few full rows."""
+"""A layout: the few steps that are wanted of many windows, copied into fewer rows without gaps.
+
+It knows of no network, only which steps of which windows (`wanted`), and how many neighbours a network needs
+around each. Runs of steps are copied with their neighbours, the longest first, into rows as long as a window,
+like boxes of one height onto shelves; the rows pass the network like windows. Values of wanted steps equal
+those of whole windows, as every one has its own neighbours around it; those of the neighbours are discarded.
+
+    windows   . . W W . . . .       rows   n W W n n W n
+              . . . . . W . .              n W n . . . .
+              W . . . . . . .                 W wanted, n neighbour (zero beyond a window), . nothing
+"""
 
 from __future__ import annotations
 
@@ -9,74 +19,106 @@ import numpy as np
 from fiveshot.core.frames import runs
 
 
-def around(taken: np.ndarray, before: int, after: int) -> np.ndarray:
-    """The taken steps with so many before and after each: (windows, before + steps + after) bool."""
-    count, steps = taken.shape
+def with_neighbours(wanted: np.ndarray, before: int, after: int) -> np.ndarray:
+    """The wanted steps and those around them.
+
+    Args:
+        wanted: (windows, steps) bool.
+        before: neighbours in front of each wanted step.
+        after: and behind it.
+
+    Returns:
+        (windows, before + steps + after) bool: beginning with the step that lies `before` steps in front of a
+        window's first one.
+    """
+    count, steps = wanted.shape
     needed = np.zeros((count, before + steps + after), dtype=bool)
     for shift in range(before + after + 1):
-        needed[:, shift : shift + steps] |= taken
+        needed[:, shift : shift + steps] |= wanted
     return needed
 
 
-class Stretches:
-    """Where the taken steps of some windows, and their neighbours, come to lie in rows of equal length.
-
-    Steps that follow each other in a window do so in a row. Rows are as long as a window with its
-    surroundings, and computed like a batch of windows.
+class PackedSteps:
+    """Where in the rows the wanted steps of some windows lie, and their neighbours.
 
     Attributes:
-        rows, length: so many rows of so many places.
-        window, step: (places in use,) what lies there; step -1 is the one before a window's first, and so on.
-        position: (places in use,) where, counted through all rows.
-        place: (windows, steps) position of each taken step; of the others nothing is promised.
+        n_rows: number of rows, at least 1.
+        row_length: places of a row, a little more than the steps of a window.
+        window: (places in use,) the window that a place belongs to.
+        step: (places in use,) the step of that window; -1 is the one in front of the first, and so on.
+        position: (places in use,) the place, counted through all rows.
+        position_of: (windows, steps) the place of each wanted step; of the others nothing is promised.
     """
 
-    def __init__(self, taken: np.ndarray, before: int, after: int) -> None:
-        """`taken`: (windows, steps) bool; so many steps before and after each of them are needed as well."""
-        steps, needed = taken.shape[1], around(taken, before, after)
+    def __init__(self, wanted: np.ndarray, before: int, after: int) -> None:
+        """Find places.
+
+        Args:
+            wanted: (windows, steps) bool.
+            before: neighbours that are needed in front of each wanted step.
+            after: and behind it.
+        """
+        steps, needed = wanted.shape[1], with_neighbours(wanted, before, after)
         # A column that is never needed keeps the windows apart.
-        found = runs(np.pad(needed, ((0, 0), (0, 1))).ravel())
+        spans = runs(np.pad(needed, ((0, 0), (0, 1))).ravel())
         self.window, column = np.nonzero(needed)
         self.step = column - before
-        # Behind the last stretch of a row there is at least as much room as before the first taken step.
-        self.length = steps + before + max(before, after)
-        lengths = found[:, 1] - found[:, 0]
-        starts, self.rows = _best_fit(lengths, needed.shape[1], self.length)
+        # Behind the last run of a row there is at least as much room as in front of the first wanted step.
+        self.row_length = steps + before + max(before, after)
+        lengths = spans[:, 1] - spans[:, 0]
+        starts, self.n_rows = _best_fit(lengths, needed.shape[1], self.row_length)
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         self.position = np.repeat(starts, lengths) + within
         where = np.zeros(needed.shape, dtype=np.int64)
         where[needed] = self.position
-        self.place = where[:, before : before + steps]
+        self.position_of = where[:, before : before + steps]
 
     @property
     def inside(self) -> np.ndarray:
-        """0 at places beyond a window and at empty ones, 1 elsewhere: (rows, length) float32."""
-        values = np.zeros(self.rows * self.length, dtype=np.float32)
-        values[self.position] = (self.step >= 0) & (self.step < self.place.shape[1])
-        return values.reshape(self.rows, self.length)
+        """1 where a place holds a step of a window, 0 beyond windows and at empty places.
 
-    def lay(self, values: np.ndarray) -> np.ndarray:
-        """What belongs to the places, zero beyond windows: (windows, steps, ...) → (rows, length, ...)."""
-        laid = np.zeros((self.rows * self.length, *values.shape[2:]), dtype=values.dtype)
+        Returns:
+            (n_rows, row_length) float32.
+        """
+        values = np.zeros(self.n_rows * self.row_length, dtype=np.float32)
+        values[self.position] = (self.step >= 0) & (self.step < self.position_of.shape[1])
+        return values.reshape(self.n_rows, self.row_length)
+
+    def pack(self, values: np.ndarray) -> np.ndarray:
+        """Copy the values of steps to their places; zero beyond windows and at empty places.
+
+        Args:
+            values: (windows, steps, ...).
+
+        Returns:
+            (n_rows, row_length, ...).
+        """
+        rows = np.zeros((self.n_rows * self.row_length, *values.shape[2:]), dtype=values.dtype)
         known = (self.step >= 0) & (self.step < values.shape[1])
-        laid[self.position[known]] = values[self.window[known], self.step[known]]
-        return laid.reshape(self.rows, self.length, *values.shape[2:])
+        rows[self.position[known]] = values[self.window[known], self.step[known]]
+        return rows.reshape(self.n_rows, self.row_length, *values.shape[2:])
 
 
-def _best_fit(lengths: np.ndarray, most: int, row: int) -> tuple[np.ndarray, int]:
-    """Lay pieces into rows of which `most` places may be used, the longest first: starts, rows (at least 1).
+def _best_fit(lengths: np.ndarray, room: int, row_length: int) -> tuple[np.ndarray, int]:
+    """Find places for runs of steps, the longest first, each in the fullest row that still has room for it.
 
-    Each goes to the fullest row that still has room for it.
+    Args:
+        lengths: (runs,) of the runs.
+        room: places of a row that may be used.
+        row_length: places of a row.
+
+    Returns:
+        (runs,) the first place of each, counted through all rows; the number of rows, at least 1.
     """
     starts, count = np.zeros(len(lengths), dtype=np.int64), 0
     free: list[tuple[int, int]] = []  # (places left, row), sorted
-    for piece in np.argsort(-lengths, kind="stable").tolist():
-        length = int(lengths[piece])
-        found = bisect_left(free, (length, 0))
-        if found < len(free):
-            left, number = free.pop(found)
+    for number in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[number])
+        fitting = bisect_left(free, (length, 0))
+        if fitting < len(free):
+            left, row = free.pop(fitting)
         else:
-            left, number, count = most, count, count + 1
-        starts[piece] = number * row + most - left
-        insort(free, (left - length, number))
+            left, row, count = room, count, count + 1
+        starts[number] = row * row_length + room - left
+        insort(free, (left - length, row))
     return starts, max(count, 1)

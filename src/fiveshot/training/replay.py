@@ -1,51 +1,166 @@
-"""Training windows that fine-tuning goes on learning from."""
+"""Training windows that fine-tuning goes on learning from; they travel with the checkpoint.
+
+The SED branch keeps its class loss while it adapts, on windows of every training class. They are drawn once
+and lie beside the checkpoint, as the features they were cut from (half precision), so that a trained run
+needs no training corpus.
+"""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
+from fiveshot.core.compute import seed_of
 from fiveshot.core.config import Config
+from fiveshot.core.errors import FiveshotError
+from fiveshot.core.files import changes
 from fiveshot.core.frames import window_labels
+from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
-from fiveshot.training.windows import LabelledFile, WindowSet
+from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, window_set
+
+
+def replay_settings(config: Config) -> dict:
+    """What the choice of the windows depends on, besides the training recordings."""
+    sed, values = config.finetune.sed, config.model_dump(mode="json")
+    return {
+        "seed": config.seed,
+        "features": values["features"],
+        "labels": values["labels"],
+        "windows": values["windows"],
+        "window_classes": config.train.window_classes,
+        "training_windows_per_class": sed.training_windows_per_class,
+        "training_frames": sed.training_frames,
+    }
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Windows of every training class.
+
+    Attributes:
+        features: (windows, channels, frames, mels) float16, as extracted; zeros beyond the recording.
+        lengths: (windows,) frames that lie inside the recording.
+        labels: (windows, frames) int64, classes from 1, 0 background, -1 ignored.
+        settings: `replay_settings` they were drawn with.
+        recordings: fingerprints of the feature files they were drawn from, sorted.
+    """
+
+    features: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    settings: dict
+    recordings: list[str]
+
+    def normalised(self, normalisation: Normalisation) -> np.ndarray:
+        """The features as the network takes them: (windows, channels, frames, mels) float32."""
+        values = np.zeros(self.features.shape, np.float32)
+        for window, raw, length in zip(values, self.features, self.lengths, strict=True):
+            window[:, :length] = normalisation.apply(raw[:, :length].astype(np.float32))
+        return values
+
+    def write(self, path: Path) -> None:
+        """Keep the windows as HDF5, as a whole, with checksums."""
+        with new_hdf5(path) as (file, _):
+            for name in ("features", "lengths", "labels"):
+                write_array(file, name, getattr(self, name))
+            write_attribute(file, "settings", json.dumps(self.settings, sort_keys=True))
+            write_array(file, "recordings", np.array([mark.encode() for mark in self.recordings], dtype="S"))
+
+    @classmethod
+    def read(cls, path: Path) -> Replay:
+        """Read what `write` kept.
+
+        Raises:
+            FiveshotError: the file is absent or damaged.
+        """
+        with open_hdf5(path, "replayed training windows", "train") as file:
+            return cls(
+                features=file["features"][:],
+                lengths=file["lengths"][:],
+                labels=file["labels"][:],
+                settings=json.loads(read_attribute(file, "settings")),
+                recordings=[mark.decode() for mark in file["recordings"][:]],
+            )
+
+
+def draw_replay(files: list[LabelledFile], config: Config) -> Replay:
+    """Draw the windows: as many of every class, cut to `finetune.sed.training_frames` around an event."""
+    windows = window_set(list_windows(files, config))
+    rng = np.random.default_rng(seed_of(config.seed, "training windows"))
+    features, lengths, labels = class_crops(files, windows, config, rng)
+    marks = sorted(file.features.mark for file in files)
+    return Replay(features, lengths, labels, replay_settings(config), marks)
+
+
+def replay_path(checkpoint: Path) -> Path:
+    """Where the windows of a checkpoint lie."""
+    return checkpoint.with_name("replay.h5")
+
+
+def keep_replay(checkpoint: Path, files: list[LabelledFile], config: Config) -> None:
+    """Write the windows beside the checkpoint, unless the same are there."""
+    path = replay_path(checkpoint)
+    marks = sorted(file.features.mark for file in files)
+    with suppress(FiveshotError):
+        stored = Replay.read(path)
+        if (stored.settings, stored.recordings) == (replay_settings(config), marks):
+            return
+    draw_replay(files, config).write(path)
+
+
+def read_replay(checkpoint: Path, config: Config) -> Replay:
+    """The windows beside a checkpoint.
+
+    Raises:
+        FiveshotError: they are absent or damaged, or were drawn with other settings.
+    """
+    path = replay_path(checkpoint)
+    replay = Replay.read(path)
+    different = changes(replay.settings, replay_settings(config))
+    if different:
+        raise FiveshotError(
+            f"{path}: drawn with other settings ({'; '.join(different)}); give the same, or run the train "
+            "stage with these, which only rewrites this file where nothing else changed."
+        )
+    return replay
 
 
 def class_crops(
-    files: list[LabelledFile],
-    windows: WindowSet,
-    per_class: int,
-    frames: int,
-    normalisation: Normalisation,
-    config: Config,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training windows for fine-tuning, as many of every target class, cut down to `frames` around an event.
+    files: list[LabelledFile], windows: WindowSet, config: Config, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows around events of every target class.
 
     In each stretch of them every class is there: first one of each, then another one of each.
 
     Returns:
-        features (windows, channels, frames, mels), standardised, and labels (windows, frames).
+        features (windows, channels, frames, mels) float16 with zeros beyond the recording, the frames
+        (windows,) inside it, and labels (windows, frames).
     """
-    length = min(frames, config.windows.frames)
-    features, labels = [], []
+    settings = config.finetune.sed
+    per_class = settings.training_windows_per_class
+    length = min(settings.training_frames, config.windows.frames)
+    channels, mels = len(config.features.channels), config.features.mels
     # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
     drawn = {
         c: np.sort(rng.choice(members, size=per_class, replace=len(members) < per_class))
         for c, members in windows.by_class.items()
     }
-    for rank in range(per_class):
-        for c, chosen in drawn.items():
-            window = windows.windows[chosen[rank]]
-            file = files[window.file]
-            cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
-            first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
-            piece = file.features.frames(window.start + first, window.start + first + length)
-            piece = normalisation.apply(piece)
-            features.append(np.pad(piece, ((0, 0), (0, length - piece.shape[1]), (0, 0))))
-            labels.append(cut[first : first + length])
-    if not features:
-        channels = len(config.features.channels)
-        return np.zeros((0, channels, length, config.features.mels), np.float32), np.zeros(
-            (0, length), np.int64
-        )
-    return np.stack(features), np.stack(labels)
+    features = np.zeros((per_class * len(drawn), channels, length, mels), np.float16)
+    lengths = np.zeros(len(features), np.int64)
+    labels = np.zeros((len(features), length), np.int64)
+    order = [(c, chosen[rank]) for rank in range(per_class) for c, chosen in drawn.items()]
+    for at, (c, chosen) in enumerate(order):
+        window = windows.windows[chosen]
+        file = files[window.file]
+        cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
+        first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
+        piece = file.features.frames(window.start + first, window.start + first + length)
+        features[at, :, : piece.shape[1]] = piece
+        lengths[at] = piece.shape[1]
+        labels[at] = cut[first : first + length]
+    return features, lengths, labels
