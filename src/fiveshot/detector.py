@@ -29,7 +29,7 @@ from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
-from fiveshot.detection.postprocess import detect, wanted_branches
+from fiveshot.detection.postprocess import detect
 from fiveshot.network.checkpoint import load_network
 from fiveshot.run.folder import Run
 from fiveshot.training.replay import read_replay
@@ -181,7 +181,7 @@ class Detector:
         episode = self.learner.episode(
             features, table, table.unknown(), subset, name or Path(source).stem, source
         )
-        names = wanted_branches(self.config.detect)
+        names = self.config.detect.methods
         branches, levels = fit_and_predict(names, episode, progress or (lambda _: None))
         scores = FrameScores(
             audio_name=source,

@@ -26,7 +26,7 @@ from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import FeatureFile, open_recording
 from fiveshot.detection.duplicates import same_tasks
 from fiveshot.detection.frame_scores import FrameScores, scores_path
-from fiveshot.detection.postprocess import detect, wanted_branches
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import Detection
 from fiveshot.run.folder import Run
 from fiveshot.training.windows import labelled_files
@@ -78,7 +78,7 @@ def finetune_recording(
     config = learner.config
     sources = {name: sources_of_scores(name, file, learner) for name in METHODS}
     stored = _valid(path, recording, sources)
-    missing = [name for name in wanted_branches(config.detect) if not stored or name not in stored.branches]
+    missing = [name for name in config.detect.methods if not stored or name not in stored.branches]
     if stored is not None and not missing:
         return stored
     if same is not None:
@@ -117,7 +117,7 @@ def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameS
     try:
         scores, made_from = FrameScores.read_with_sources(path)
     except FiveshotError:
-        log.info("%s: regenerated, as its score file is damaged", recording.key)
+        log.info("%s: regenerated, as its score file is damaged or of an earlier version", recording.key)
         return None
     if scores.audio_name != recording.audio_name:  # of a version that took the csv's word for it
         scores = replace(scores, audio_name=recording.audio_name)
