@@ -24,10 +24,7 @@ HEAVY = ("torch", "torchaudio")
 # fails the test and is to be deleted.
 KNOWN: dict[tuple[str, str], str] = {
     ("core.events", "data.annotations"): "Events reads a csv by the rules of the corpus, when it is asked to",
-    (
-        "detection.figures",
-        "adaptation.finetune",
-    ): "stored probabilities are read by the stage that writes them",
+    ("detection.figures", "adaptation.finetune"): "P(POS) is read by the stage that writes it",
 }
 
 
