@@ -2,8 +2,8 @@
 
 from small import small_config, small_training_data
 
-from fiveshot.adaptation.finetune import probability_path, read_probabilities
 from fiveshot.core.compute import choose_backend
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 from fiveshot.training.dataset import window_loader
 from fiveshot.training.loop import losses, new_state
@@ -52,4 +52,4 @@ def gradients(folder, device, variant):
 
 def stored_probabilities(run, corpus):
     """P(POS) of each branch, for each test recording."""
-    return [read_probabilities(probability_path(run, recording)).branches for recording in corpus.test]
+    return [FrameScores.read(scores_path(run, recording)).branches for recording in corpus.test]

@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT
+from conftest import ROOT, write_corpus
 
 # What tells of the call, not of its result.
-CALLS = ("log.txt", "config.yaml", ".lock")
+CALLS = ("log.txt", "config.yaml", "overrides.json", ".lock")
 TINY = """
 network: {channels: 8, heads: 2, feed_forward: 16}
 features: {mels: 32}
@@ -50,3 +50,17 @@ def results(run):
     """Every file of a run by name, but for the log and the settings, which tell of the call."""
     files = (path for path in run.rglob("*") if path.is_file() and path.name not in CALLS)
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+def options(folder):
+    """The words of a call for such a folder."""
+    return ["--config", folder / "tiny.yaml", "--data", folder / "corpus", "--run", folder / "run"]
+
+
+def whole_run(tmp_path_factory):
+    """A folder with a corpus and a run of all stages on it; there is a space in its name."""
+    folder = tmp_path_factory.mktemp("a place") / "with space"
+    write_corpus(folder / "corpus")
+    (folder / "tiny.yaml").write_text(TINY)
+    run_sh("all", *options(folder), cwd=folder)
+    return folder

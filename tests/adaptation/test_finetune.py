@@ -19,16 +19,10 @@ from small import (
 )
 
 from fiveshot.adaptation import finetune as finetuning
-from fiveshot.adaptation.finetune import (
-    finetune_all,
-    prepare,
-    probability_path,
-    read_probabilities,
-    write_probabilities,
-)
+from fiveshot.adaptation.finetune import finetune_all, prepare
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.feature_files import feature_path
-from fiveshot.detection.postprocess import RecordingProbabilities
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
 from fiveshot.training.windows import labelled_files
@@ -80,68 +74,68 @@ class Stage:
         return finetune_all(self.run, corpus or self.corpus, config, cpu(config), strict)
 
     def path(self, number=0):
-        return probability_path(self.run, self.corpus.test[number])
+        return scores_path(self.run, self.corpus.test[number])
 
     def bytes(self, number=0):
         return self.path(number).read_bytes()
 
 
 def probabilities():
-    return RecordingProbabilities(
+    return FrameScores(
         audio_name="a.wav",
         frame_rate=86.1328125,
         widen_s=0.025,
         shots_s=np.arange(10.0).reshape(5, 2) / 3,
         branches={"sed": np.linspace(0, 1, 50, dtype=np.float32), "te_vad": np.zeros(50, np.float32)},
         levels={"sed": 0.9, "te_vad": 1 / 3},
-        likeness=np.linspace(-0.5, 2, 50, dtype=np.float32),
+        similarity=np.linspace(-0.5, 2, 50, dtype=np.float32),
     )
 
 
 def test_probabilities_come_back_as_they_were(tmp_path):
     written = probabilities()
-    write_probabilities(tmp_path / "deep" / "a.h5", written, SOURCES)
-    read = read_probabilities(tmp_path / "deep" / "a.h5")
+    written.write(tmp_path / "deep" / "a.h5", SOURCES)
+    read = FrameScores.read(tmp_path / "deep" / "a.h5")
     for field in ("audio_name", "frame_rate", "widen_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
     assert np.array_equal(read.shots_s, written.shots_s)
-    assert np.array_equal(read.likeness, written.likeness)
+    assert np.array_equal(read.similarity, written.similarity)
     assert read.branches.keys() == written.branches.keys()
     assert all(np.array_equal(read.branches[name], written.branches[name]) for name in read.branches)
 
 
 def test_absent_probabilities_name_the_stage(tmp_path):
     with pytest.raises(FiveshotError, match="run the finetune stage first"):
-        read_probabilities(tmp_path / "a.h5")
+        FrameScores.read(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_truncated_probability_file_is_said_to_be_damaged(tmp_path, share):
     path = tmp_path / "a.h5"
-    write_probabilities(path, probabilities(), SOURCES)
+    probabilities().write(path, SOURCES)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(FiveshotError, match=r"a\.h5: a damaged probability file"):
-        read_probabilities(path)
+    with pytest.raises(FiveshotError, match=r"a\.h5: a damaged file of probabilities"):
+        FrameScores.read(path)
 
 
 def test_a_flipped_bit_among_the_probabilities_is_noticed(tmp_path):
     path = tmp_path / "a.h5"
-    write_probabilities(path, probabilities(), SOURCES)
+    probabilities().write(path, SOURCES)
     with h5py.File(path) as file:
         chunk = file["sed"].id.get_chunk_info(0)
     data = bytearray(path.read_bytes())
     data[chunk.byte_offset + chunk.size // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(FiveshotError, match=r"a\.h5: a damaged probability file"):
-        read_probabilities(path)
+    with pytest.raises(FiveshotError, match=r"a\.h5: a damaged file of probabilities"):
+        FrameScores.read(path)
 
 
 def test_every_recording_gets_both_branches_and_events_of_its_own(stage):
     detections, problems = stage()
     assert not problems and sorted(stage.fits) == ["sed", "sed", "te_vad", "te_vad"]
     for number, recording in enumerate(stage.corpus.test):
-        found = read_probabilities(stage.path(number))
+        found = FrameScores.read(stage.path(number))
         assert found.audio_name == recording.audio_name
         assert set(found.branches) == {"sed", "te_vad"}
         assert all(len(p) == 420 and ((p >= 0) & (p <= 1)).all() for p in found.branches.values())
@@ -175,7 +169,7 @@ def test_a_recording_in_two_subsets_is_fine_tuned_once_and_has_its_events_in_bot
 def test_recordings_of_one_name_with_other_audio_are_fine_tuned_each_by_itself(stage, tmp_path):
     _, problems = stage(corpus=of_one_name(stage, tmp_path, (b"sound", b"another")))
     assert not problems and sorted(stage.fits) == ["sed", "sed", "te_vad", "te_vad"]
-    found = [read_probabilities(stage.run.probabilities / subset / "x.h5") for subset in ("OWL", "OWL24")]
+    found = [FrameScores.read(stage.run.probabilities / subset / "x.h5") for subset in ("OWL", "OWL24")]
     assert not np.array_equal(found[0].branches["sed"], found[1].branches["sed"])
 
 
@@ -189,10 +183,10 @@ def test_what_is_done_is_kept(stage):
 def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
     first = stage()
     right = stage.bytes()
-    old = read_probabilities(stage.path())
+    old = FrameScores.read(stage.path())
     with h5py.File(stage.path()) as file:
         sources = {name: json.loads(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches}
-    write_probabilities(stage.path(), replace(old, audio_name="wrong.wav"), sources)
+    replace(old, audio_name="wrong.wav").write(stage.path(), sources)
     assert stage() == first and stage.fits == []
     assert stage.bytes() == right
 
@@ -219,22 +213,22 @@ def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is
 def test_the_other_branch_is_added_without_fitting_the_first_again(stage, first, second):
     stage(f"detect.branches={first}")
     assert stage.fits == [first] * 2
-    alone = read_probabilities(stage.path())
+    alone = FrameScores.read(stage.path())
     assert list(alone.branches) == [first]
     stage("detect.branches=both")
     assert stage.fits == [second] * 2
-    both = read_probabilities(stage.path())
+    both = FrameScores.read(stage.path())
     assert np.array_equal(both.branches[first], alone.branches[first])
     assert both.levels[first] == alone.levels[first]
 
 
 def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
     stage()
-    together = read_probabilities(stage.path())
+    together = FrameScores.read(stage.path())
     stage.path().unlink()
     stage("detect.branches=te_vad")
     stage()
-    apart = read_probabilities(stage.path())
+    apart = FrameScores.read(stage.path())
     assert together.levels == apart.levels
     assert all(np.array_equal(together.branches[n], apart.branches[n]) for n in together.branches)
 
@@ -268,11 +262,11 @@ def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
 )
 def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitted):
     stage()
-    before = read_probabilities(stage.path())
+    before = FrameScores.read(stage.path())
     stage(change)
     assert stage.fits == [refitted] * 2
     other = {"sed": "te_vad", "te_vad": "sed"}[refitted]
-    after = read_probabilities(stage.path())
+    after = FrameScores.read(stage.path())
     assert np.array_equal(after.branches[other], before.branches[other])
     assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "detect" in change
 
@@ -334,9 +328,9 @@ def test_the_order_of_the_recordings_changes_nothing(stage):
         stage.path(number).unlink()
     stage(corpus=replace(stage.corpus, test=stage.corpus.test[::-1]))
     for number in range(2):
-        written = read_probabilities(stage.path(number))
+        written = FrameScores.read(stage.path(number))
         stage.path(number).write_bytes(before[number])
-        first = read_probabilities(stage.path(number))
+        first = FrameScores.read(stage.path(number))
         assert first.levels == written.levels
         assert all(np.array_equal(first.branches[n], written.branches[n]) for n in first.branches)
 
@@ -346,9 +340,9 @@ def test_one_bad_recording_does_not_stop_the_others(stage):
     feature_path(stage.run.features(config), stage.corpus.test[0]).write_bytes(b"no features")
     detections, problems = stage("detect.threshold=fixed", "detect.minimum=0")
     (problem,) = problems
-    assert problem.path == stage.corpus.test[0].audio and "damaged feature file" in problem.message
+    assert problem.path == stage.corpus.test[0].audio and "damaged file of features" in problem.message
     assert {d.audio_name for d in detections} == {"y.wav"}
-    with pytest.raises(FiveshotError, match="damaged feature file"):
+    with pytest.raises(FiveshotError, match="damaged file of features"):
         stage(strict=True)
 
 
@@ -409,9 +403,9 @@ def test_the_training_windows_can_be_left_out(stage, change):
 
 def test_the_events_of_the_query_are_not_looked_at(stage):
     stage("detect.branches=sed")
-    first = read_probabilities(stage.path())
+    first = FrameScores.read(stage.path())
     stage.path().unlink()
     bare = with_fewer_events(stage, 5)
     stage("detect.branches=sed", corpus=replace(stage.corpus, test=(bare,)))
     assert stage.fits == ["sed"]
-    assert np.array_equal(read_probabilities(stage.path()).branches["sed"], first.branches["sed"])
+    assert np.array_equal(FrameScores.read(stage.path()).branches["sed"], first.branches["sed"])

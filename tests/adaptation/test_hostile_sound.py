@@ -9,21 +9,23 @@ import torch
 from small import Frames, cpu, small_config
 
 from fiveshot.adaptation.branch import make_task
-from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.frozen import pass_frozen
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import fit_sed
-from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.files import write_json
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import checked_corpus
 from fiveshot.data.extraction import extract
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.figures import draw_detections
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import Detection
 from fiveshot.detection.references import corpus_references
 from fiveshot.network.checkpoint import build_network
@@ -134,7 +136,7 @@ def test_features_are_finite_in_half_precision(name):
 def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
     values, spans = features_of(name), np.minimum(SOUNDS[name][1], len(SOUNDS[name][0]) / RATE)
     file, shots = Frames(values), table(spans[:5])
-    source = Recorded(file, values.mean((1, 2)), np.full(2, deviation, np.float32))
+    source = NormalisedFeatures(file, Normalisation(values.mean((1, 2)), np.full(2, deviation, np.float32)))
     support = find_support(shots, table(spans[:0]), file.frame_rate, file.n_frames, CONFIG.labels.widen_s)
     check_shots(support, name)
     task = make_task(source, support, name == "longer than a window", 0, network, CONFIG, cpu(CONFIG))
@@ -145,14 +147,14 @@ def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
         "sed": fit_sed(network, task, training, CONFIG, cpu(CONFIG), lambda _: None),
         "te_vad": fit_te_vad(network, task, CONFIG, cpu(CONFIG), lambda _: None),
     }
-    alike = likeness(source, support)
+    alike = shot_similarity(source, support)
     for one in judged.values():
         assert one.probability.shape == alike.shape == (file.n_frames,)
         assert ((one.probability >= 0) & (one.probability <= 1)).all() and 0 <= one.confidence_level <= 1
     assert np.isfinite(alike).all()
     curves = {branch: one.probability for branch, one in judged.items()}
     levels = {branch: one.confidence_level for branch, one in judged.items()}
-    found = RecordingProbabilities("a.wav", file.frame_rate, 0.0, spans[:5], curves, levels, alike)
+    found = FrameScores("a.wav", file.frame_rate, 0.0, spans[:5], curves, levels, alike)
     for decoder in ("threshold", "duration"):
         finite(detect(found, CONFIG.detect.model_copy(update={"decoder": decoder})))
 
@@ -186,8 +188,8 @@ def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
     finite(detections)
     assert problems == []
     for recording in corpus.test:
-        found = read_probabilities(probability_path(run, recording))
-        assert all(np.isfinite(row).all() for row in (*found.branches.values(), found.likeness))
+        found = FrameScores.read(scores_path(run, recording))
+        assert all(np.isfinite(row).all() for row in (*found.branches.values(), found.similarity))
     predictions = {
         name: np.array([(e.onset_s, e.offset_s) for e in detections if e.audio_name == name])
         for name in {e.audio_name for e in detections}

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from small import MELS, cpu, recorded, small_config
 
 from fiveshot.adaptation import inference as query
-from fiveshot.adaptation.inference import FrozenWindows, Recorded, embeddings
+from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, embeddings
 from fiveshot.core.frames import query_starts, stitch
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.network.checkpoint import build_network
 from fiveshot.network.steps import to_frames
 
@@ -126,8 +127,9 @@ def test_embeddings_are_those_of_the_recording_in_one_piece(monkeypatch, n_frame
 
 
 def test_features_are_standardised_and_zero_beyond_the_end():
-    source = Recorded(
-        recorded(np.full((10, MELS), 5.0)).file, np.array([1.0], np.float32), np.array([2.0], np.float32)
+    source = NormalisedFeatures(
+        recorded(np.full((10, MELS), 5.0)).file,
+        Normalisation(np.array([1.0], np.float32), np.array([2.0], np.float32)),
     )
     values = source.frames(6, 14)
     assert values.shape == (1, 8, MELS) and values.dtype == np.float32

@@ -5,7 +5,7 @@ import pytest
 from small import recorded
 
 from fiveshot.adaptation import similarity as module
-from fiveshot.adaptation.similarity import correlations, likeness
+from fiveshot.adaptation.similarity import correlations, shot_similarity
 from fiveshot.adaptation.support import Support
 
 MELS = 16
@@ -59,7 +59,7 @@ def test_correlations_follow_the_definition_at_every_frame_and_block_edge(monkey
 def test_the_same_call_is_alike_and_the_same_sound_at_another_pace_is_not():
     values = with_calls(recording(), [*SHOTS[:, 0], 400, 700], sweep())
     with_calls(values, [550], sweep(up=False))
-    found = likeness(recorded(values), SUPPORT)
+    found = shot_similarity(recorded(values), SUPPORT)
     assert found.dtype == np.float32 and found.shape == (900,)
     middles = np.array([400, 700]) + CALL // 2
     assert np.abs(found[middles] - 1).max() < 0.1
@@ -71,14 +71,16 @@ def test_loudness_and_a_steady_background_change_nothing():
     values = with_calls(recording(), [*SHOTS[:, 0], 400], sweep())
     hum = np.linspace(0, 5, MELS, dtype=np.float32)
     assert (
-        np.abs(likeness(recorded(2 * values + hum), SUPPORT) - likeness(recorded(values), SUPPORT)).max()
+        np.abs(
+            shot_similarity(recorded(2 * values + hum), SUPPORT) - shot_similarity(recorded(values), SUPPORT)
+        ).max()
         < 1e-3
     )
 
 
 def test_a_call_may_lie_a_little_off_an_events_middle():
     values = with_calls(recording(), [*SHOTS[:, 0], 400], sweep())
-    found = likeness(recorded(values), SUPPORT)
+    found = shot_similarity(recorded(values), SUPPORT)
     reach = CALL // 4
     assert found[400 + CALL // 2 - reach : 400 + CALL // 2 + reach + 1].min() > 0.9
     assert found[400 + CALL // 2 + CALL] < 0.6
@@ -87,18 +89,18 @@ def test_a_call_may_lie_a_little_off_an_events_middle():
 def test_the_channel_counts_in_which_the_shots_are_most_alike():
     clear, blurred = with_calls(recording(seed=1), [*SHOTS[:, 0], 400], sweep()), recording(seed=2)
     for order in ([clear, blurred], [blurred, clear]):
-        both = likeness(recorded(np.stack(order)), SUPPORT)
-        assert np.allclose(both, likeness(recorded(clear), SUPPORT), atol=1e-6)
+        both = shot_similarity(recorded(np.stack(order)), SUPPORT)
+        assert np.allclose(both, shot_similarity(recorded(clear), SUPPORT), atol=1e-6)
 
 
 @pytest.mark.parametrize("values", [np.zeros((900, MELS), np.float32), recording(seed=5)])
 def test_shots_that_are_not_alike_say_nothing(values):
-    assert (likeness(recorded(values), SUPPORT) == 1).all()
+    assert (shot_similarity(recorded(values), SUPPORT) == 1).all()
 
 
 def test_silence_beside_calls_is_not_alike_and_not_nan():
     values = np.zeros((900, MELS), np.float32)
-    found = likeness(recorded(with_calls(values, [*SHOTS[:, 0], 400], sweep())), SUPPORT)
+    found = shot_similarity(recorded(with_calls(values, [*SHOTS[:, 0], 400], sweep())), SUPPORT)
     assert np.isfinite(found).all()
     assert found[600] == 0
     assert found[406] == pytest.approx(1)
@@ -106,4 +108,4 @@ def test_silence_beside_calls_is_not_alike_and_not_nan():
 
 def test_a_recording_that_ends_with_the_fifth_shot():
     values = with_calls(recording(SHOTS[-1, 1]), SHOTS[:, 0], sweep())
-    assert likeness(recorded(values), SUPPORT).shape == (SHOTS[-1, 1],)
+    assert shot_similarity(recorded(values), SUPPORT).shape == (SHOTS[-1, 1],)

@@ -21,7 +21,8 @@ from fiveshot.core.frames import (
 )
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.feature_files import FeatureFile
-from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.frame_scores import FrameScores
+from fiveshot.detection.postprocess import detect
 from fiveshot.training.windows import label_frames
 
 DATA = Path(__file__).resolve().parents[1] / "golden"
@@ -70,7 +71,7 @@ def test_the_median_filter_of_detection_is_that_of_the_published_program(number)
     lead = 8  # frames of the shots, before the query
     shots, alike = np.tile([0, (lead + 0.5) / FRAME_RATE], (5, 1)), np.ones(lead + len(binary))
     p = np.concatenate([np.zeros(lead), binary])
-    found = RecordingProbabilities("x.wav", FRAME_RATE, 0.0, shots, {"sed": p}, {"sed": 0.5}, alike)
+    found = FrameScores("x.wav", FRAME_RATE, 0.0, shots, {"sed": p}, {"sed": 0.5}, alike)
     frames = np.zeros(len(binary))
     for event in detect(found, settings):
         first, end = (round(t * FRAME_RATE - 0.5) - lead for t in (event.onset_s, event.offset_s))

@@ -11,13 +11,13 @@ from conftest import base_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import read_corpus
+from fiveshot.data.extraction import write_features
 from fiveshot.data.feature_files import (
     feature_path,
     normalisation,
     open_features,
     sources_of,
     stored_sources,
-    write_features,
 )
 from fiveshot.data.features import feature_blocks
 
@@ -143,7 +143,7 @@ def test_a_file_that_was_cut_off_is_made_from_nothing_known_and_is_named_when_re
     data = copied.read_bytes()
     copied.write_bytes(data[: int(share * len(data))])
     assert stored_sources(copied) is None
-    with pytest.raises(FiveshotError, match=r"copy\.h5: a damaged feature file"):
+    with pytest.raises(FiveshotError, match=r"copy\.h5: a damaged file of features"):
         open_features(copied, SETTINGS)
 
 
@@ -169,14 +169,14 @@ def test_a_flipped_bit_among_the_frames_is_noticed(copied):
     data = bytearray(copied.read_bytes())
     data[place] ^= 1
     copied.write_bytes(data)
-    with pytest.raises(FiveshotError, match="a damaged feature file"):
+    with pytest.raises(FiveshotError, match="a damaged file of features"):
         open_features(copied, SETTINGS).frames(0, 10)
 
 
 def test_a_file_without_its_event_table_is_a_damaged_one(copied):
     with h5py.File(copied, "a") as file:
         del file["events"]
-    with pytest.raises(FiveshotError, match="a damaged feature file"):
+    with pytest.raises(FiveshotError, match="a damaged file of features"):
         open_features(copied, SETTINGS)
 
 
@@ -185,7 +185,7 @@ def test_an_interrupted_extraction_leaves_nothing(recordings, tmp_path, monkeypa
         yield np.zeros(22050, np.float32)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fiveshot.data.feature_files.read_blocks", interrupted)
+    monkeypatch.setattr("fiveshot.data.extraction.read_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_features(tmp_path / "a.h5", recordings["one"], SETTINGS, MARK)
     assert not list(tmp_path.iterdir())
@@ -193,7 +193,7 @@ def test_an_interrupted_extraction_leaves_nothing(recordings, tmp_path, monkeypa
 
 def test_features_that_are_not_finite_are_never_stored(recordings, tmp_path, monkeypatch):
     too_loud = np.full(22050, 1e30, np.float32)
-    monkeypatch.setattr("fiveshot.data.feature_files.read_blocks", lambda *_: [too_loud])
+    monkeypatch.setattr("fiveshot.data.extraction.read_blocks", lambda *_: [too_loud])
     with pytest.raises(FiveshotError, match="not finite"):
         write_features(tmp_path / "a.h5", recordings["one"], SETTINGS, MARK)
     assert not list(tmp_path.iterdir())
@@ -218,7 +218,8 @@ def test_mean_and_deviation_are_those_of_all_frames_of_all_files(recordings, tmp
         path = feature_path(tmp_path, recording)
         write_features(path, recording, SETTINGS, MARK)
         files.append(open_features(path, SETTINGS))
-    mean, deviation = normalisation(files)
+    found = normalisation(files)
+    mean, deviation = found.mean, found.std
     values = np.concatenate([file.frames() for file in files], axis=1).astype(np.float64)
     assert mean.dtype == deviation.dtype == np.float32
     # The sums were taken before rounding to half precision.
@@ -230,5 +231,5 @@ def test_constant_features_have_a_deviation_that_can_be_divided_by(stored):
     file = replace(
         open_features(stored, SETTINGS), sums={k: np.array([4.0, 8.0, 16.0]) for k in ("pcen", "log_mel")}
     )
-    mean, deviation = normalisation([file])
-    assert (mean == 2).all() and (deviation > 0).all()
+    found = normalisation([file])
+    assert (found.mean == 2).all() and (found.std > 0).all()

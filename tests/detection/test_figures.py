@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from small import recordings_under_test, small_config
 
-from fiveshot.adaptation.finetune import probability_path, write_probabilities
 from fiveshot.core.errors import FiveshotError
 from fiveshot.detection.figures import draw_detections
-from fiveshot.detection.postprocess import RecordingProbabilities
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 
 
@@ -18,11 +17,11 @@ def drawn(folder, strict=False):
     for recording in recordings:
         shots_s = np.stack([recording.events.onset_s, recording.events.offset_s], axis=1)[:5]
         curves = {name: np.linspace(0, 1, 420) for name in ("sed", "te_vad")}
-        found = RecordingProbabilities(
+        found = FrameScores(
             recording.audio_name, 22050 / 256, 0.0, shots_s, curves, dict.fromkeys(curves, 0.5), np.ones(420)
         )
-        write_probabilities(probability_path(run, recording), found, {key: {"seed": 1} for key in curves})
-    probability_path(run, recordings[0]).write_bytes(b"no HDF5")
+        found.write(scores_path(run, recording), {key: {"seed": 1} for key in curves})
+    scores_path(run, recordings[0]).write_bytes(b"no HDF5")
     return draw_detections(run, config, recordings, {}, strict)
 
 

@@ -10,8 +10,8 @@ from small import RATE, small_config
 
 from fiveshot.core.frames import event_frames, runs
 from fiveshot.detection.duration_decoder import decode_events, length_prior
+from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import (
-    RecordingProbabilities,
     detect,
     fill_gaps,
     fuse,
@@ -39,14 +39,14 @@ def shots(frames=SHOT):
 
 
 def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, likeness=None, **branches):
-    return RecordingProbabilities(
+    return FrameScores(
         audio_name="a.wav",
         frame_rate=RATE,
         widen_s=widen_s,
         shots_s=shots() if shots_s is None else shots_s,
         branches={"sed": np.asarray(values, np.float32)} | branches,
         levels=dict.fromkeys(["sed", *branches], level),
-        likeness=np.ones(len(values), np.float32) if likeness is None else likeness,
+        similarity=np.ones(len(values), np.float32) if likeness is None else likeness,
     )
 
 

@@ -8,8 +8,9 @@ import pytest
 from conftest import base_config
 
 from fiveshot.core.frames import event_frames
+from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.matching import iou
-from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.postprocess import detect
 
 CALLS = 400
 TOLERANCE = 3  # percent of the calls
@@ -26,14 +27,14 @@ def shares(length_ms: float, *changes: str) -> tuple[float, float]:
     for first, end in event_frames(*calls.T, rate, n_frames, config.labels.widen_s):
         labels[first:end] = 1
     probability = labels.reshape(-1, per_step).mean(axis=1).repeat(per_step)
-    found = RecordingProbabilities(
+    found = FrameScores(
         audio_name="a.wav",
         frame_rate=rate,
         widen_s=config.labels.widen_s,
         shots_s=calls[:5],
         branches={"sed": probability},
         levels={"sed": 0.5},
-        likeness=np.ones(n_frames, np.float32),
+        similarity=np.ones(n_frames, np.float32),
     )
     times = np.array([(event.onset_s, event.offset_s) for event in detect(found, config.detect)])
     best = np.array([iou(call, times.reshape(-1, 2)).max(initial=0) for call in calls[5:]])

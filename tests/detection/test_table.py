@@ -7,11 +7,11 @@ import pytest
 from conftest import ROOT, write_corpus
 
 from bench import branches
-from fiveshot.adaptation.finetune import probability_path, write_probabilities
 from fiveshot.core.config import load_config, save_config
 from fiveshot.data.corpus import read_corpus
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.postprocess import RecordingProbabilities, detect
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 
@@ -30,18 +30,18 @@ def finished(tmp_path):
         times = np.arange(round(recording.duration_s * rate)) / rate
         inside = (times[:, None] >= table.onset_s) & (times[:, None] < table.offset_s)
         curve = np.where(inside.any(axis=1), 0.9, 0.1).astype(np.float32)
-        probabilities = RecordingProbabilities(
+        probabilities = FrameScores(
             audio_name=recording.audio_name,
             frame_rate=rate,
             widen_s=0.0,
             shots_s=np.stack([table.onset_s, table.offset_s], axis=1)[:5],
             branches={"sed": curve, "te_vad": np.full_like(curve, 0.1)},
             levels={"sed": 0.9, "te_vad": 0.9},
-            likeness=np.ones_like(curve),
+            similarity=np.ones_like(curve),
         )
-        path = probability_path(run, recording)
+        path = scores_path(run, recording)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_probabilities(path, probabilities, SOURCES)
+        probabilities.write(path, SOURCES)
     return run
 
 
@@ -77,10 +77,7 @@ def test_several_runs_have_mean_and_spread(finished, capsys):
 
 def test_runs_with_one_branch_are_scored_by_it_alone(finished, capsys):
     for recording, one in branches.stored(finished.folder, [])[1].items():
-        write_probabilities(
-            probability_path(finished, recording),
-            replace(one, branches={"sed": one.branches["sed"]}, levels={"sed": one.levels["sed"]}),
-            SOURCES,
-        )
+        alone = replace(one, branches={"sed": one.branches["sed"]}, levels={"sed": one.levels["sed"]})
+        alone.write(scores_path(finished, recording), SOURCES)
     found = table(capsys, finished.folder)
     assert found.startswith("sed") and "te_vad" not in found and "both" not in found

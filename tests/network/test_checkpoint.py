@@ -11,6 +11,7 @@ from small import same_tensors, small_config
 
 from fiveshot.core.config import trained_settings
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.network.checkpoint import (
     CheckpointInfo,
     build_network,
@@ -33,8 +34,8 @@ def saved(tmp_path, config):
     """A checkpoint on disk: its path, its network, its info."""
     torch.manual_seed(0)
     network = build_network(config, len(CLASSES))
-    statistics = np.array([0.1], np.float32), np.array([1 / 3], np.float32)
-    info = CheckpointInfo(CLASSES, trained_settings(config), *statistics, 3, {"choice": 0.75})
+    normalisation = Normalisation(np.array([0.1], np.float32), np.array([1 / 3], np.float32))
+    info = CheckpointInfo(CLASSES, trained_settings(config), normalisation, 3, {"choice": 0.75})
     path = tmp_path / "checkpoints" / "best.pt"
     save_checkpoint(path, {"network": network.state_dict()}, info)
     return path, network, info
@@ -52,8 +53,10 @@ def test_the_description_comes_back_as_it_was(saved):
     _, found = load_checkpoint(path)
     for field in dataclasses.fields(info):
         wanted, got = getattr(info, field.name), getattr(found, field.name)
-        assert np.array_equal(wanted, got) if isinstance(wanted, np.ndarray) else wanted == got
-    assert found.mean.dtype == np.float32
+        assert field.name == "normalisation" or wanted == got
+    for part in ("mean", "std"):
+        wanted, got = getattr(info.normalisation, part), getattr(found.normalisation, part)
+        assert np.array_equal(wanted, got) and got.dtype == np.float32
 
 
 def test_the_description_is_json_that_others_can_read(saved):
@@ -140,7 +143,8 @@ def test_the_mark_is_that_of_what_the_network_computes(saved, config):
     network, info = load_network(saved[0], config)
     mark = mark_of(network, info)
     assert mark == mark_of(*load_network(resaved(saved, epoch=9, metrics={}), config))
-    assert mark != mark_of(network, dataclasses.replace(info, mean=info.mean + 1))
+    moved = Normalisation(info.normalisation.mean + 1, info.normalisation.std)
+    assert mark != mark_of(network, dataclasses.replace(info, normalisation=moved))
     with torch.no_grad():
         network.sed.bias[0] += 1e-6
     assert mark != mark_of(network, info)

@@ -11,22 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_corpus, write_recording
-from stage_calls import TINY, results, run_sh
+from conftest import write_recording
+from stage_calls import options, results, run_sh, whole_run
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a space in its name that holds corpus, settings and the run of all four stages."""
-    folder = tmp_path_factory.mktemp("a place") / "with space"
-    write_corpus(folder / "corpus")
-    (folder / "tiny.yaml").write_text(TINY)
-    run_sh("all", *options(folder), cwd=folder)
-    return folder
-
-
-def options(folder):
-    return ["--config", folder / "tiny.yaml", "--data", folder / "corpus", "--run", folder / "run"]
+    return whole_run(tmp_path_factory)
 
 
 def test_every_stage_leaves_its_files(place):

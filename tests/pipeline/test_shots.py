@@ -14,12 +14,13 @@ from small import (
     write_recording,
 )
 
-from fiveshot.adaptation.finetune import finetune_all, probability_path, read_probabilities
+from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.annotations import read_test_csv, shots_of
 from fiveshot.data.corpus import Corpus, read_corpus
 from fiveshot.data.synthetic import SynthesisSettings, plan_corpus
 from fiveshot.detection.duration_decoder import length_prior
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match_counts
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.provenance import note_predictions, noted_predictions
@@ -55,7 +56,7 @@ def test_fine_tuning_and_metric_begin_the_query_after_the_same_event(trained, sh
     detections, problems = finetune_all(run, corpus, config, cpu(config), strict=True)
     assert problems == []
     (recording,) = corpus.test
-    found = read_probabilities(probability_path(run, recording))
+    found = FrameScores.read(scores_path(run, recording))
     last_s = float(recording.events.offset_s[shots - 1])
     assert found.shots_s.shape == (shots, 2) and found.query_start_s == last_s
     # P(POS) above 0 everywhere is one event over the whole query.
@@ -79,7 +80,7 @@ def test_another_number_of_shots_makes_probabilities_and_predictions_again(train
     for shots in (5, 2):
         config = small_config(*QUICK, f"shots={shots}")
         detections, _ = finetune_all(run, corpus, config, cpu(config), strict=True)
-        assert len(read_probabilities(probability_path(run, recording)).shots_s) == shots
+        assert len(FrameScores.read(scores_path(run, recording)).shots_s) == shots
     write_predictions(run.predictions, detections)
     note_predictions(run, config, corpus.test)
     with pytest.raises(FiveshotError, match=r"settings\.shots was 2, is 5"):

@@ -15,7 +15,8 @@ from fuzz_text import TEST_CSV, check_corpus, corpus_file, made
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import probe, read_blocks
 from fiveshot.data.corpus import Recording
-from fiveshot.data.feature_files import open_features, write_features
+from fiveshot.data.extraction import write_features
+from fiveshot.data.feature_files import open_features
 
 RATE = 22050
 SAMPLES = 10_000  # of all channels together

@@ -17,13 +17,14 @@ import torch
 from fuzz_mutations import mutate_bytes, mutate_json, with_structure
 from fuzz_run import Case, Format, Wrong
 
-from fiveshot.adaptation.finetune import read_probabilities, write_probabilities
 from fiveshot.core.config import Config, load_config, trained_settings
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
-from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities
+from fiveshot.detection.frame_scores import FrameScores
+from fiveshot.detection.postprocess import BRANCHES
 from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.network.checkpoint import (
     DESCRIPTION,
@@ -150,18 +151,18 @@ def probabilities_format(folder: Path) -> Format:
     for branches in (BRANCHES, BRANCHES[:1]):
         path = folder / f"{len(branches)}" / "a.h5"
         rng = np.random.default_rng(len(branches))
-        found = RecordingProbabilities(
+        found = FrameScores(
             audio_name="a.wav",
             frame_rate=86.1328125,
             widen_s=0.025,
             shots_s=np.arange(2.0 * SHOTS).reshape(SHOTS, 2) / 3,
             branches={name: rng.random(FRAMES, np.float32) for name in branches},
             levels={name: 0.1 + 0.5 * number for number, name in enumerate(branches)},
-            likeness=rng.random(FRAMES, np.float32),
+            similarity=rng.random(FRAMES, np.float32),
         )
-        write_probabilities(path, found, {name: {"seed": 7} for name in branches})
-        same(found, read_probabilities(path))
-        files.append((path, read_probabilities))
+        found.write(path, {name: {"seed": 7} for name in branches})
+        same(found, FrameScores.read(path))
+        files.append((path, FrameScores.read))
     return Format("probabilities", _unchanged(files), mutate_bytes)
 
 
@@ -169,9 +170,9 @@ def _write_checkpoint(path: Path) -> None:
     config = tiny_config()
     torch.manual_seed(0)
     network = build_network(config, 2)
-    statistics = np.array([0.1], np.float32), np.array([1 / 3], np.float32)
+    numbers = Normalisation(np.array([0.1], np.float32), np.array([1 / 3], np.float32))
     info = CheckpointInfo(
-        ["OWL/cow", "OWL/dög"], trained_settings(config), *statistics, 3, {"choice": 0.75, "loss": 1 / 3}
+        ["OWL/cow", "OWL/dög"], trained_settings(config), numbers, 3, {"choice": 0.75, "loss": 1 / 3}
     )
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     save_checkpoint(path, {"network": state, "steps": 7, "rates": [1e-4, 1e-3]}, info)
@@ -207,7 +208,7 @@ def _described_anew(path: Path) -> None:
     target = path.with_name("other.pt")
     torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)
     _, info = load_network(target, tiny_config())
-    if not np.isfinite([*info.mean, *info.deviation]).all():
+    if not np.isfinite([*info.normalisation.mean, *info.normalisation.std]).all():
         raise Wrong("statistics that are not finite")
 
 

@@ -137,7 +137,7 @@ def test_a_feature_file_that_is_damaged_on_the_way_is_one_sentence(tmp_path, wor
     stored = bytearray(path.read_bytes())
     stored[len(stored) // 2] ^= 255
     path.write_bytes(stored)
-    with pytest.raises(FiveshotError, match=r"t0\.h5: a damaged feature file") as caught:
+    with pytest.raises(FiveshotError, match=r"t0\.h5: a damaged file of features") as caught:
         train(run, data, config, cpu(config))
     assert "Traceback" not in str(caught.value)
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.frames import IGNORED
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.feature_files import FeatureFile
 from fiveshot.training.dataset import WindowDataset, epoch_draw
@@ -38,7 +39,7 @@ SMALL = (
     "train.enrolment_frames=20",
     "train.segment_windows=3",
 )
-PLAIN = np.zeros(1, np.float32), np.ones(1, np.float32)
+PLAIN = Normalisation(np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 def small_config(*more):
@@ -81,8 +82,8 @@ def event_file(rows, n_frames=100, frame_rate=10.0):
     return FeatureFile(Path("x.h5"), "m", ("pcen",), n_frames, frame_rate, n_frames / frame_rate, table, {})
 
 
-def dataset(files, windows, pairs, config=None, augment=False, statistics=PLAIN):
-    return WindowDataset(files, windows, pairs, statistics, config or small_config(), [7], augment)
+def dataset(files, windows, pairs, config=None, augment=False, normalisation=PLAIN):
+    return WindowDataset(files, windows, pairs, normalisation, config or small_config(), [7], augment)
 
 
 def crops(files, windows, per_class, frames, rng=None):
@@ -322,8 +323,8 @@ def test_the_order_of_an_epoch_follows_its_seed_alone():
 def test_an_item_is_the_window_standardised_with_its_labels():
     files = [labelled(stretch(60, (22, 26, 1), (30, 32, 2)))]
     windows = window_set([Window(0, 15, (1, 2))])
-    statistics = np.array([10], np.float32), np.array([2], np.float32)
-    item = dataset(files, windows, [(0, 2)], statistics=statistics)[0]
+    normalisation = Normalisation(np.array([10], np.float32), np.array([2], np.float32))
+    item = dataset(files, windows, [(0, 2)], normalisation=normalisation)[0]
     assert item["features"].shape == (1, FRAMES, MELS) and item["features"].dtype == torch.float32
     assert item["features"][0, :, 0].tolist() == [(i + 1 - 10) / 2 for i in range(15, 35)]
     assert item["labels"].tolist() == stretch(20, (7, 11, 1), (15, 17, 2)).tolist()
@@ -406,9 +407,9 @@ def test_without_te_vad_there_is_no_enrolment():
 def test_beyond_a_short_recording_features_are_zero_and_labels_ignored():
     files = [labelled(stretch(7, (2, 4, 1)))]
     windows = window_set([Window(0, 0, (1,))])
-    statistics = np.array([100], np.float32), np.array([2], np.float32)
+    normalisation = Normalisation(np.array([100], np.float32), np.array([2], np.float32))
     for augment in (False, True):
-        item = dataset(files, windows, [(0, 1)], augment=augment, statistics=statistics)[0]
+        item = dataset(files, windows, [(0, 1)], augment=augment, normalisation=normalisation)[0]
         assert item["features"].shape == item["enrolment"].shape == (1, FRAMES, MELS)
         assert (item["features"][0, :7] != 0).all() and (item["features"][0, 7:] == 0).all()
         assert (item["labels"][7:] == IGNORED).all()
