@@ -11,6 +11,8 @@ from bench import speed
 from bench.speed import speed_large, speed_parts, speed_step, speed_training, speed_whole
 from fiveshot.core.compute import choose_backend
 
+pytestmark = pytest.mark.slow
+
 SAME = 1e-4
 LARGE = {"EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}
 TINY = {

@@ -82,6 +82,7 @@ def inside_and_outside(probability, spans=QUERY_EVENTS, first=SHOTS[-1][1]):
     return probability[inside], probability[outside]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reconstructed", "natural", "mixed"])
 def test_the_sed_branch_finds_bright_events(kind):
     found = fitted("sed", f"finetune.support.kind={kind}", "finetune.sed.steps=60")

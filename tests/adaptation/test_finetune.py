@@ -235,6 +235,7 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
     assert all(np.array_equal(together.branches[n], apart.branches[n]) for n in together.branches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

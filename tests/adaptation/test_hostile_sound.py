@@ -131,6 +131,7 @@ def test_features_are_finite_in_half_precision(name):
 
 
 # The second: the statistics of training recordings that were silent throughout.
+@pytest.mark.slow
 @pytest.mark.parametrize("deviation", [1.0, 1e-6])
 @pytest.mark.parametrize("name", SOUNDS)
 def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
@@ -169,6 +170,7 @@ def write(audio, samples: np.ndarray, spans: np.ndarray, column: str) -> None:
     audio.with_suffix(".csv").write_text("\n".join([f"Audiofilename,Starttime,Endtime,{column}", *rows]))
 
 
+@pytest.mark.slow
 def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
     for name, (samples, spans) in SOUNDS.items():
         write(tmp_path / "Validation_Set" / "A" / f"{name}.wav", samples, spans, "Q")

@@ -113,6 +113,7 @@ def near(value, wanted, relative):
     return np.abs(value - wanted).max() <= relative * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_four_steps_are_those_of_the_published_program():
     known = np.load(PUBLISHED)
     adaptation = published_adaptation()
@@ -146,6 +147,7 @@ def test_four_steps_are_those_of_the_published_program():
     assert near(adaptation.confidence_level(), known["theta"], 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -151,6 +151,7 @@ def test_every_way_to_write_a_number_is_a_number(tmp_path, word, value):
     assert overridden(tmp_path, f"train: {{learning_rate: {word}}}").train.learning_rate == value
 
 
+@pytest.mark.slow
 @given(st.floats(min_value=1e-300, max_value=1e30))
 def test_any_positive_number_is_read_as_python_writes_it(value):
     assert base_config(f"train.learning_rate={value!r}").train.learning_rate == value

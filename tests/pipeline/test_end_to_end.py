@@ -14,6 +14,8 @@ import soundfile
 from conftest import write_recording
 from stage_calls import options, results, run_sh, whole_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

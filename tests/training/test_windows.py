@@ -227,6 +227,7 @@ events = st.lists(st.tuples(st.integers(0, 299), st.integers(1, 14), st.integers
 layouts = st.lists(st.tuples(st.integers(5, 300), events), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     layouts,
