@@ -126,6 +126,6 @@ def replay_windows(
     settings = config.finetune.sed
     features, labels = replay.normalised(normalisation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
-    asked = labels > 0 if settings.negative_weight == 0 else labels >= 0
-    asked = None if settings.batch_norm == "adapting" else asked
+    counted = labels > 0 if settings.negative_weight == 0 else labels >= 0
+    asked = None if settings.batch_norm == "adapting" else counted
     return pass_frozen(network, features, labels, backend, asked, settings.training_precision == "float16")
