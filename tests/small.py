@@ -23,7 +23,7 @@ from fiveshot.run.folder import Run
 from fiveshot.training.dataset import training_data
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parent / "golden"
 MELS = 16
 LOW, HIGH = slice(1, 6), slice(9, 14)  # bright bands of two kinds of event
 SETTINGS = (

@@ -20,13 +20,14 @@ from fiveshot.adaptation.learner import Learner, make_learner
 from fiveshot.adaptation.method import fit_and_predict
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.core.compute import choose_backend
-from fiveshot.core.config import Config, build_config, merge_settings, read_yaml
+from fiveshot.core.config import Config, build_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.events import Events
 from fiveshot.core.places import base_config, shipped_config
+from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
+from fiveshot.data.events import Events
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect

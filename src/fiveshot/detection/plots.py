@@ -7,7 +7,8 @@ which colour-blind readers can tell apart. Times are in seconds from the start o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -23,19 +24,20 @@ from matplotlib.ticker import MaxNLocator
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import whole_file
-from fiveshot.detection.metric import match
+from fiveshot.detection.metric import FALSE_POSITIVE, MATCHES_UNK, TRUE_POSITIVE
 
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 METHOD_COLOURS = (BLUE, ORANGE, VERMILION, PURPLE, GREY)  # by the order of the methods
 OTHER_COLOURS = {"mean": BLACK, "similarity": GREEN}
 LABELS = {"sed": "SED", "te_vad": "TE-VAD"}  # other methods are called by their names
+NOT_SCORED = "detection"  # of a recording without references
 # What became of a detection: colour and hatch. The hatch makes a false one plain without colour.
 VERDICTS = {
-    "true positive": (GREEN, ""),
-    "false positive": (VERMILION, "////"),
-    "matches UNK": (LIGHT, "...."),
-    "detection": (BLUE, ""),
+    TRUE_POSITIVE: (GREEN, ""),
+    FALSE_POSITIVE: (VERMILION, "////"),
+    MATCHES_UNK: (LIGHT, "...."),
+    NOT_SCORED: (BLUE, ""),
 }
 BAR_ROWS = ("shots", "POS", "UNK", "detected")
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
@@ -51,6 +53,23 @@ DPI = 110
 WIDTH_IN = 10.0  # 1,100 pixels wide
 TRAINING_HEIGHT_IN = 4.0
 DETECTION_HEIGHT_IN = 6.4
+
+
+@dataclass(frozen=True)
+class EventRows:
+    """The events of one recording that a picture shows: (n, 2) onsets and offsets in seconds each.
+
+    Attributes:
+        verdicts: of each detection, as in `RecordingMatch.predicted`; None where nothing is known to score.
+        query_start_s: where detection begins; None: no line is drawn.
+    """
+
+    shots: np.ndarray
+    positive: np.ndarray
+    unknown: np.ndarray
+    detections: np.ndarray
+    verdicts: Sequence[str] | None = None
+    query_start_s: float | None = None
 
 
 def plot_training(metrics_csv: Path, target: Path) -> None:
@@ -93,10 +112,7 @@ def plot_detection(
     first_s: float,
     probabilities: Mapping[str, np.ndarray],
     threshold: Mapping[str, float] | float | None,
-    shots: np.ndarray,
-    truth: np.ndarray,
-    unknown: np.ndarray,
-    detections: np.ndarray,
+    events: EventRows,
     f_min: float = 0.0,
     f_max: float | None = None,
 ) -> None:
@@ -108,23 +124,17 @@ def plot_detection(
         first_s: where in the recording the stretch begins, s.
         probabilities: name of a method, "mean" or "similarity" -> (frames,) of the stretch, 0 to 1.
         threshold: of each curve, one for all, or None: not drawn.
-        shots, truth, unknown, detections: (n, 2) onsets and offsets in s, of the whole recording, so that
-            detections are judged as the metric would; only what lies in the stretch is drawn.
+        events: of the whole recording; only what lies in the stretch is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
     """
-    shots, truth, unknown, detections = (
-        np.asarray(events, dtype=float).reshape(-1, 2) for events in (shots, truth, unknown, detections)
-    )
-    query_s = shots[:, 1].max(initial=0.0)
     last_s = first_s + len(features) / frame_rate
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH_IN, DETECTION_HEIGHT_IN), dpi=DPI, layout="constrained")
         picture, bars, curves = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.5, 1.8])
         _draw_features(picture, features, (first_s, last_s), (f_min, f_max))
-        verdicts = judge(detections, truth, unknown, query_s)
-        _draw_bars(bars, shots, truth, unknown, detections, verdicts)
+        _draw_bars(bars, events)
         _draw_probabilities(curves, probabilities, threshold, first_s, frame_rate)
-        _mark_query((picture, bars, curves), query_s, (first_s, last_s))
+        _mark_query((picture, bars, curves), events.query_start_s, (first_s, last_s))
         # Above the axes' own title line, where "query" may stand.
         # A name may hold $ signs: they are no formula.
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
@@ -164,21 +174,6 @@ def pick_stretches(
         start = float(starts[np.argmax(held)])
         chosen.append((start, start + length_s))
     return chosen
-
-
-def judge(detections: np.ndarray, truth: np.ndarray, unknown: np.ndarray, query_s: float) -> list[str]:
-    """What became of each detection, a key of VERDICTS, by the metric's matching.
-
-    A recording whose only references are the shots cannot be judged: each is then a "detection".
-    """
-    truth, unknown = truth[truth[:, 1] > query_s], unknown[unknown[:, 1] > query_s]
-    if len(truth) == 0:
-        return ["detection"] * len(detections)
-    verdicts = np.full(len(detections), "false positive", dtype=object)
-    verdicts[match(truth, detections)[:, 1]] = "true positive"
-    left_over = np.flatnonzero(verdicts == "false positive")
-    verdicts[left_over[match(unknown, detections[left_over])[:, 1]]] = "matches UNK"
-    return verdicts.tolist()
 
 
 def _read_metrics(path: Path) -> dict[str, np.ndarray]:
@@ -237,20 +232,15 @@ def mel_position(hz: float, mels: int, limits_hz: tuple[float, float]) -> float:
     return float((here - low) / (high - low) * (mels + 1) - 0.5)
 
 
-def _draw_bars(
-    axes: Axes,
-    shots: np.ndarray,
-    truth: np.ndarray,
-    unknown: np.ndarray,
-    detections: np.ndarray,
-    verdicts: list[str],
-) -> None:
-    _draw_row(axes, 0, shots, PURPLE)
-    _draw_row(axes, 1, truth, BLACK)
-    _draw_row(axes, 2, unknown, LIGHT)
+def _draw_bars(axes: Axes, events: EventRows) -> None:
+    _draw_row(axes, 0, events.shots, PURPLE)
+    _draw_row(axes, 1, events.positive, BLACK)
+    _draw_row(axes, 2, events.unknown, LIGHT)
+    none_scored = [NOT_SCORED] * len(events.detections)
+    verdicts = none_scored if events.verdicts is None else list(events.verdicts)
     for verdict, (colour, hatch) in VERDICTS.items():
-        chosen = [name == verdict for name in verdicts]
-        _draw_row(axes, 3, detections[np.array(chosen, dtype=bool)], colour, hatch)
+        chosen = np.array([name == verdict for name in verdicts], dtype=bool)
+        _draw_row(axes, 3, events.detections[chosen], colour, hatch)
     axes.set_yticks(range(len(BAR_ROWS)), BAR_ROWS)
     axes.set_ylim(len(BAR_ROWS) - 0.5, -0.5)
     axes.set_ylabel("events")
@@ -306,9 +296,9 @@ def _draw_threshold(axes: Axes, value: float, colour: str) -> None:
     axes.axhline(value, ls="--", lw=1, color=colour, label=f"threshold {value:.2f}")
 
 
-def _mark_query(panels: tuple[Axes, ...], query_s: float, span_s: tuple[float, float]) -> None:
+def _mark_query(panels: tuple[Axes, ...], query_s: float | None, span_s: tuple[float, float]) -> None:
     """A line where the query begins, when it does so within the stretch."""
-    if not span_s[0] < query_s < span_s[1]:
+    if query_s is None or not span_s[0] < query_s < span_s[1]:
         return
     for axes, colour in zip(panels, ("white", BLACK, BLACK), strict=True):
         axes.axvline(query_s, ls=(0, (4, 3)), lw=1.1, color=colour)

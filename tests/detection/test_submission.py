@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from borrowed_runs import evaluation, runs, trained  # noqa: F401 - fixtures
 from conftest import base_config
-from test_borrowing import evaluation, runs, trained  # noqa: F401 - fixtures
 
 from fiveshot.commands import submit as submission
 from fiveshot.commands.submit import authors, description, parse_label
@@ -31,7 +31,7 @@ REPORT = {
 class Package:
     """Calls of the stage on a run that predicted another set with the checkpoint of `default`."""
 
-    def __init__(self, runs, monkeypatch):  # noqa: F811
+    def __init__(self, runs, monkeypatch):
         self.other = runs[0]
         run, self.corpus, self.config = evaluation(runs)
         self.run, self.monkeypatch = Run(run.folder), monkeypatch
@@ -57,7 +57,7 @@ class Package:
 
 
 @pytest.fixture
-def package(runs, monkeypatch):  # noqa: F811
+def package(runs, monkeypatch):
     return Package(runs, monkeypatch)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fuzz_mutations import mutate_csv, mutate_yaml, with_structure
-from fuzz_own import events_equal, same, small_config, tiny_features
+from fuzz_own import events_equal, same, tiny_config, tiny_features
 from fuzz_run import Case, Format, right
 
 from fiveshot.core.config import Config, load_config, save_config
@@ -26,7 +26,7 @@ from fiveshot.detection.metric import evaluate
 from fiveshot.detection.predictions import Detection, read_predictions, write_confident_predictions
 from fiveshot.detection.references import read_references
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RATE, SECONDS = 22050, 0.45
 HEAD = "Audiofilename,Starttime,Endtime"
 TIMES = [f"{0.03 + 0.06 * i:.2f},{0.06 + 0.06 * i:.3f}" for i in range(7)]
@@ -163,7 +163,7 @@ def check_corpus(root: Path, split: str, path: Path) -> None:
 
 
 def _check_stored(recording: Recording, path: Path) -> None:
-    settings = small_config().features
+    settings = tiny_config().features
     write_blocks(path, recording, settings, {"made by": "fuzz"}, [{"pcen": tiny_features()}])
     events_equal(open_features(path, settings).events, recording.events)
 
@@ -187,7 +187,7 @@ def _check_predictions(path: Path, references: Path) -> None:
 def yaml_format(folder: Path) -> Format:
     """A whole settings file, files that name only what they change, and settings of the command line."""
     base = folder / "base" / "config.yaml"
-    save_config(small_config(), base)
+    save_config(tiny_config(), base)
     text = base.read_bytes()
     override = (ROOT / "config" / "demo.yaml").read_bytes()
     words = (

@@ -1,4 +1,4 @@
-"""The network against what the published program answered (tests/data/published_steps.npz)."""
+"""The network against what the published program answered (tests/golden/published_steps.npz)."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What a GPU does otherwise, on a pretended one: nothing is left on the CPU, the numbers are the CPU's."""
+"""What a GPU does otherwise, on a fake one: nothing is left on the CPU, the numbers are the CPU's."""
 
 import copy
 import shutil
@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from pretended import GPU, pretended_gpu
+from fake_cuda import GPU, fake_cuda
 from small import cpu, small_config, small_corpus, small_training_data
 
 from fiveshot.adaptation.finetune import finetune_all
@@ -39,8 +39,8 @@ VARIANTS = {
 }
 
 
-def test_the_pretended_gpu_refuses_what_a_gpu_refuses(monkeypatch):
-    with pretended_gpu(monkeypatch):
+def test_the_fake_gpu_refuses_what_a_gpu_refuses(monkeypatch):
+    with fake_cuda(monkeypatch):
         there, here = torch.ones(3, 4, device="cuda"), torch.ones(3, 4)
         assert there.device == GPU and here.device.type == "cpu" and there.cpu().device.type == "cpu"
         for refused in (
@@ -91,7 +91,7 @@ def found_in(run, corpus):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(tmp_path, monkeypatch, variant):
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         losses_there, there = gradients(tmp_path / "there", "cuda", variant)
     losses_here, here = gradients(tmp_path / "here", "cpu", variant)
     np.testing.assert_allclose(losses_there, losses_here, rtol=1e-5)
@@ -103,14 +103,14 @@ def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(tmp_path, monkeypatc
 def test_dropout_is_drawn_on_the_gpu(tmp_path, monkeypatch, resolution):
     changes = ("network.dropout=0.5", f"network.te_vad_resolution={resolution}")
     monkeypatch.setitem(VARIANTS, "dropout", changes)
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         both, slopes = gradients(tmp_path, "cuda", "dropout")
     assert np.isfinite(both).all() and all(np.isfinite(value).all() for value in slopes.values())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeypatch, variant):
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         config, run, data, backend = prepared(tmp_path / "there", "cuda", variant)
         state = train(run, data, config, backend)
         assert {value.device.type for value in state.network.parameters()} == {"cuda"}
@@ -128,7 +128,7 @@ def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeyp
 @pytest.mark.parametrize("variant", ["published", "bilstm", "one branch", "finer steps", "mined gaps"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monkeypatch, device, variant):
-    with pretended_gpu(monkeypatch, bfloat16=True) if device == "cuda" else nullcontext():
+    with fake_cuda(monkeypatch, bfloat16=True) if device == "cuda" else nullcontext():
         config, run, data, backend = prepared(tmp_path, device, variant, "compute.precision=bfloat16")
         assert backend.bfloat16
         state = train(run, data, config, backend)
@@ -153,8 +153,8 @@ def test_a_training_goes_on_from_gpu_to_cpu_and_back(tmp_path, monkeypatch):
         assert resume(run.latest, data, config, cpu(config)).epoch == epochs - 1
         return train(run, data, config, cpu(config))
 
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         going_on("cuda", 1)
     going_on("cpu", 2)
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         assert len(going_on("cuda", 3).rows) == 3

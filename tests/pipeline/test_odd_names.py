@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, base_config, write_recording
-from test_end_to_end import run_sh
+from stage_calls import run_sh
 
 from fiveshot.core.config import load_config, save_config
 from fiveshot.core.errors import FiveshotError

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from conftest import ROOT, write_corpus
-from test_end_to_end import TINY, results
+from stage_calls import TINY, results
 
 STAGES = {
     "feature": "feature_extract.py",

@@ -2,42 +2,18 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
+from borrowed_runs import evaluation, predicted, runs, trained  # noqa: F401 - fixtures
 from conftest import base_config
-from small import cpu, recordings_under_test, small_config, small_corpus, small_training_data
 
-from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.commands.finetune import check_ready
 from fiveshot.core.config import save_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import sha256
-from fiveshot.detection.predictions import write_confident_predictions, write_predictions
-from fiveshot.detection.provenance import note_predictions, noted_predictions
+from fiveshot.detection.provenance import noted_predictions
 from fiveshot.run.borrowed import checkpoint_text, with_checkpoint, with_remembered_checkpoint
 from fiveshot.run.folder import Run
-from fiveshot.training.loop import train
-
-QUICK = ("train.epochs=1", "finetune.sed.steps=2", "finetune.sed.pseudo_from_step=1", "detect.methods=[sed]")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder of runs in which `default` is trained; its corpus and settings."""
-    folder = tmp_path_factory.mktemp("runs")
-    run, config = Run(folder / "default"), small_config(*QUICK)
-    corpus = small_corpus(run, config)
-    train(run, small_training_data(run, config), config, cpu(config))
-    save_config(config, run.config)
-    return folder, corpus, config
-
-
-@pytest.fixture
-def runs(trained, tmp_path):
-    """The other run, and one of this test that is still empty; corpus and settings."""
-    shutil.copytree(trained[0], tmp_path / "runs")
-    return Run(tmp_path / "runs" / "default"), Run(tmp_path / "runs" / "evaluation"), *trained[1:]
 
 
 @pytest.mark.parametrize("given", [".", "checkpoints/best.pt", "checkpoints/latest.pt"])
@@ -90,22 +66,6 @@ def test_what_is_no_run_is_refused(runs, given, words):
 def test_the_run_itself_is_refused(runs, given):
     with pytest.raises(FiveshotError, match="names the run itself"):
         with_checkpoint(runs[0], runs[0].folder / given)
-
-
-def predicted(run, corpus, config):
-    detections, problems = finetune_all(run, corpus, config, cpu(config), strict=True)
-    assert not problems
-    write_predictions(run.predictions, detections)
-    write_confident_predictions(run.confident_predictions, detections)
-    note_predictions(run, config, corpus.test)
-    return detections
-
-
-def evaluation(runs):
-    """The empty run with the other's checkpoint, its own test recordings and their features."""
-    other, own, corpus, config = runs
-    run = with_checkpoint(own, other.folder)
-    return run, replace(corpus, test=recordings_under_test(run, config, ("u", "v"))), config
 
 
 def test_another_set_is_predicted_without_touching_the_other_run(runs):

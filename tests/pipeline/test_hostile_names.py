@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from conftest import CALL_S, ONSETS_S, RATE, calls
-from test_end_to_end import TINY, run_sh
+from stage_calls import TINY, run_sh
 
 from fiveshot.core.config import load_config
 from fiveshot.detection.predictions import read_predictions

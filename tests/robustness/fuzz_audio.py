@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fuzz_mutations import mutate_bytes
-from fuzz_own import small_config
+from fuzz_own import tiny_config
 from fuzz_run import Case, Format, right
 from fuzz_text import TEST_CSV, check_corpus, corpus_file, made
 
@@ -116,7 +116,7 @@ def _samples(path: Path, sample_rate: int, block_s: float) -> int:
 
 
 def _check_extracted(path: Path, duration_s: float) -> None:
-    settings, none = small_config().features, np.zeros(0)
+    settings, none = tiny_config().features, np.zeros(0)
     table = EventTable(none, none, none.astype(object), none.astype(object), "a.wav")
     recording = Recording("train", "OWL", "a", "OWL/a", path, path, RATE, 1, duration_s, table, "a.wav")
     write_features(path.with_name("a.h5"), recording, settings, {"made by": "fuzz"})

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_metric import shots_and
+from reference_rows import shots_and
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.detection.classes import read_classes

@@ -6,66 +6,18 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, write_corpus, write_recording
-
-CALLS = ("log.txt", "config.yaml", ".lock")
-TINY = """
-network: {channels: 8, heads: 2, feed_forward: 16}
-features: {mels: 32}
-windows: {frames: 128, hop_frames: 32}
-train:
-  epochs: 1
-  batch: 8
-  learning_rate: 1.0e-3
-  windows_per_class: 4
-  validation_windows_per_class: 2
-  segment_windows: 4
-finetune:
-  support: {windows: 6, crop_frames: 64}
-  sed:
-    steps: 3
-    windows_per_step: 4
-    training_windows_per_class: 2
-    training_frames: 128
-    pseudo_from_step: 2
-    pseudo_windows: 4
-  te_vad: {steps: 2, windows_per_step: 2}
-metric: {resamples: 20, pictures: 1}
-compute: {workers: 1}
-"""
-
-
-def run_sh(*arguments, code=0, cwd=None, timeout_s=600):
-    """Call run.sh with this python; its output, after checking the exit code."""
-    environment = os.environ | {"FIVESHOT_PYTHON": sys.executable}
-    words = [str(a) for a in arguments]
-    pipes = {"capture_output": True, "text": True, "timeout": timeout_s}
-    done = subprocess.run([str(ROOT / "run.sh"), *words], env=environment, cwd=cwd, **pipes)
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output
-    assert "Traceback" not in output, output
-    return output
+from conftest import write_recording
+from stage_calls import options, results, run_sh, whole_run
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a space in its name that holds corpus, settings and the run of all four stages."""
-    folder = tmp_path_factory.mktemp("a place") / "with space"
-    write_corpus(folder / "corpus")
-    (folder / "tiny.yaml").write_text(TINY)
-    run_sh("all", *options(folder), cwd=folder)
-    return folder
-
-
-def options(folder):
-    return ["--config", folder / "tiny.yaml", "--data", folder / "corpus", "--run", folder / "run"]
+    return whole_run(tmp_path_factory)
 
 
 def test_every_stage_leaves_its_files(place):
@@ -146,12 +98,6 @@ def test_another_number_of_shots_holds_in_fine_tuning_and_metric(place, tmp_path
     assert again["overall_scores"] == report["overall_scores"] and again["shots"] == report["shots"] == 2
     ten = run_sh("finetune", *arguments, "--set", "shots=10", code=1)
     assert "8 POS events found where 10 are needed" in ten
-
-
-def results(run):
-    """Every file of a run by name, but for the log and the settings, which tell of the call."""
-    files = (path for path in run.rglob("*") if path.is_file() and path.name not in CALLS)
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(place, tmp_path):

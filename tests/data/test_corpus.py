@@ -11,7 +11,7 @@ from fiveshot.core.errors import FiveshotError
 from fiveshot.data.corpus import class_label, corpus_table, read_corpus, training_classes
 
 HEAD = "Audiofilename,Starttime,Endtime"
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 RATE = 8000
 DURATION_S = 10.0
 

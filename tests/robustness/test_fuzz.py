@@ -5,11 +5,12 @@ import os
 import time
 import warnings
 
+import fuzz
+import fuzz_own
+import fuzz_run
 import numpy as np
 import pytest
 
-from bench import fuzz
-from bench.fuzz import fuzz_own, fuzz_run
 from fiveshot.core.errors import FiveshotError
 
 SEED = 5

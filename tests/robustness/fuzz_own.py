@@ -35,7 +35,7 @@ from fiveshot.network.checkpoint import (
 )
 from fiveshot.run.folder import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MELS = 16
 FRAMES = 300  # more than one chunk of a feature file
 SETTINGS = (
@@ -45,7 +45,7 @@ SETTINGS = (
 
 
 @cache
-def small_config(*settings: str) -> Config:
+def tiny_config(*settings: str) -> Config:
     """The settings of config.yaml with a tiny network."""
     return load_config(ROOT / "config.yaml", None, [*SETTINGS, *settings])
 
@@ -114,7 +114,7 @@ def features_format(folder: Path) -> Format:
     """Feature files with one kind and with both, with and without events."""
     files = []
     for kind, classes in (("pcen", ("cow", "dög", "cow")), ("both", ("Q",) * 7), ("pcen", ())):
-        config = small_config(f"features.kind={kind}")
+        config = tiny_config(f"features.kind={kind}")
         path = folder / f"{kind}{len(classes)}" / "a.h5"
         _write_features(path, config, classes)
         files.append((path, partial(_all_features, config)))
@@ -166,7 +166,7 @@ def probabilities_format(folder: Path) -> Format:
 
 
 def _write_checkpoint(path: Path) -> None:
-    config = small_config()
+    config = tiny_config()
     torch.manual_seed(0)
     network = build_network(config, 2)
     numbers = Normalisation(np.array([0.1], np.float32), np.array([1 / 3], np.float32))
@@ -178,7 +178,7 @@ def _write_checkpoint(path: Path) -> None:
 
 
 def _loaded(path: Path) -> object:
-    network, info = load_network(path.with_suffix(".pt"), small_config())
+    network, info = load_network(path.with_suffix(".pt"), tiny_config())
     return {"network": dict(network.state_dict()), "info": info}
 
 
@@ -186,9 +186,9 @@ def description_format(folder: Path) -> Format:
     """The note beside predictions; what a checkpoint says of itself, which may be another truth."""
     run = Run(folder / "run")
     recording = Recording("test", "OWL", "a", "OWL/a", folder, folder, 22050, 1, 3.5, no_events(), "a.wav")
-    note_predictions(run, small_config(), [recording])
+    note_predictions(run, tiny_config(), [recording])
     note = _unchanged(
-        [(run.predictions_note, lambda path: noted_predictions(Run(path.parent), small_config()))]
+        [(run.predictions_note, lambda path: noted_predictions(Run(path.parent), tiny_config()))]
     )
     _write_checkpoint(folder / "best.pt")
     path = folder / "best.json"
@@ -206,7 +206,7 @@ def _described_anew(path: Path) -> None:
     tensors, _ = load_checkpoint(path.with_suffix(".pt"))
     target = path.with_name("other.pt")
     torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)
-    _, info = load_network(target, small_config())
+    _, info = load_network(target, tiny_config())
     if not np.isfinite([*info.normalisation.mean, *info.normalisation.std]).all():
         raise Wrong("statistics that are not finite")
 

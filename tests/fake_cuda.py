@@ -1,4 +1,4 @@
-"""A graphics processor that is not there: tensors said to lie on it are kept apart from those that do not.
+"""A fake CUDA device: tensors said to lie on it are kept apart from those that do not.
 
 Everything is computed on the CPU. What is asked for as "cuda" is remembered by its storage, what is computed
 from it belongs there as well, and an operation on tensors of both places is refused as CUDA refuses it. So
@@ -23,7 +23,7 @@ _INDEXED = ("aten::index", "aten::index_put_", "aten::_index_put_impl_", "aten::
 
 
 class _There:
-    """The storages on the pretended device, kept so that no other takes their address."""
+    """The storages on the fake device, kept so that no other takes their address."""
 
     def __init__(self) -> None:
         self.kept: dict[int, torch.UntypedStorage] = {}
@@ -113,13 +113,13 @@ class _Calls(TorchFunctionMode):
 
 
 @contextmanager
-def pretended_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = False) -> Iterator[None]:
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = False) -> Iterator[None]:
     """A place where torch finds a GPU; mixed precision on it is that of the CPU."""
     mixed = torch.autocast
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)
         patched.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
-        patched.setattr(torch.cuda, "get_device_name", lambda device=None: "pretended")
+        patched.setattr(torch.cuda, "get_device_name", lambda device=None: "fake")
         patched.setattr(torch.cuda, "synchronize", lambda device=None: None)
         patched.setattr(torch, "autocast", lambda device, **settings: mixed("cpu", **settings))
         there = _There()

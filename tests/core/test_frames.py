@@ -25,7 +25,7 @@ from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect
 from fiveshot.training.windows import label_frames
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "golden"
 FRAME_RATE = 22050 / 256
 WIDEN_S = 0.025
 ROUNDING = 1e-6  # frames

@@ -1,6 +1,6 @@
 """Kill every stage at random moments and compare what its repetition leaves with an undisturbed run.
 
-    python bench/kills.py [--kills 120] [--seed 1] [--out FILE.json]
+    python tests/robustness/kills.py [--kills 120] [--seed 1] [--out FILE.json]
 
 A small corpus is generated and passes all stages undisturbed. Then, again and again, a stage is started on a
 copy of what the stage before left, killed after a random time by SIGINT, SIGTERM or SIGKILL, and started
@@ -29,7 +29,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 # Imported here once, for all calls: what the stages import when they begin.
 import fiveshot.adaptation.finetune
@@ -41,11 +41,11 @@ from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
 from fiveshot.run.cli import run_command
 from fiveshot.run.signals import LINE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 IN_A_ROW = 3  # kills of a stage before it may end
 SMALL = {"train_recordings": 1, "train_recording_s": 24.0, "valid_recordings": 1}
-TINY = """
+SETTINGS = """
 features: {mels: 16}
 windows: {frames: 64, hop_frames: 16}
 network: {channels: 4, heads: 2, feed_forward: 8}
@@ -75,7 +75,7 @@ class Pipeline:
     def __init__(self, root: Path, seed: int) -> None:
         self.root, self.seed = root, seed
         self.settings = root / "tiny.yaml"
-        self.settings.write_text(TINY, encoding="utf-8")
+        self.settings.write_text(SETTINGS, encoding="utf-8")
         generate_corpus(root / "corpus", SynthesisSettings(seed=seed, **SMALL))
         scripts = ("feature_extract", "train", "finetune", "evaluate")
         self.stages = {name: [str(ROOT / f"{name}.py")] for name in scripts}

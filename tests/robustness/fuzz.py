@@ -1,13 +1,13 @@
-"""Bad input, searched for: mutants of every format that is read, each to end in a result or in one sentence.
+"""Fuzz testing: mutants of every format that is read, each to end in a result or in a one-line error message.
 
-    python bench/fuzz.py [--seed N] [--mutants 20000] [--only FORMAT ...] [--out FILE.json] [--keep DIR]
-    python bench/fuzz.py --format wav --number 123 [--seed N] [--keep DIR]        one mutant again
+    python tests/robustness/fuzz.py [--seed N] [--mutants 20000] [--only FORMAT ...] [--out FILE.json]
+    python tests/robustness/fuzz.py --format wav --number 123 [--seed N]        one mutant again
 
-Whole files are made by the project, changed at random (bits, runs, blocks, cells, values, tags, encodings)
-and read in child processes. A failure is any exception but FiveshotError, a message that is not one sentence,
-a wrong success (a promise of the reader that does not hold; of the project's own files anything but the
-content that was written), no end within a time limit, or the end of the process. Mutant i of a format follows
-from the seed, the format and i. The exit code is 1 where anything failed.
+With `--keep DIR` the mutants that fail are stored. Whole files are made by the project, changed at random
+(bits, runs, blocks, cells, values, tags, encodings) and read in child processes. A failure is any exception
+but FiveshotError, a message of several lines, a wrong success (a promise of the reader that does not hold; of
+the project's own files anything but the content that was written), no end within a time limit, or the end of
+the process. Mutant i of a format follows from the seed, the format and i. The exit code is 1 after a failure.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import fuzz_audio
 import fuzz_own
