@@ -120,7 +120,7 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("detect: {methods: [sed, sed]}", "detect.methods: sed is listed twice"),
         (
             "detect: {methods: [sed, tevad]}",
-            "detect.methods: there is no method 'tevad'; there are sed, te_vad",
+            "detect.methods: there is no method 'tevad'; there are sed, te_vad, prototypical, template",
         ),
         ("detect: {methods: sed}", "detect.methods is 'sed', but: expected a list in brackets"),
         (

@@ -6,4 +6,6 @@ from __future__ import annotations
 METHODS = {
     "sed": "fiveshot.adaptation.sed",
     "te_vad": "fiveshot.adaptation.te_vad",
+    "prototypical": "fiveshot.adaptation.prototypical",
+    "template": "fiveshot.adaptation.template",
 }
