@@ -85,16 +85,15 @@ class Template:
         and `detect.minimum` is the threshold.
         """
         features, shots = episode.features, episode.support.shots
-        best = None
+        channels = []
         for channel, background in enumerate(background_level(features, episode.support)):
             templates = [features.frames(int(a), int(b))[channel] - background for a, b in shots]
-            found = correlations(features, channel, background, templates)
-            scores = np.stack([covering(row, len(t)) for row, t in zip(found, templates, strict=True)])
+            rows = correlations(features, channel, background, templates)
+            scores = np.stack([covering(row, len(t)) for row, t in zip(rows, templates, strict=True)])
             level = float(np.clip(scores_among_shots(scores, shots).min(), 0.0, 1.0))
-            if best is None or level > best.confidence_level:
-                best = Matches(np.clip(scores.max(axis=0), 0.0, 1.0).astype(np.float32), level)
+            channels.append(Matches(np.clip(scores.max(axis=0), 0.0, 1.0).astype(np.float32), level))
         progress(1)
-        return best
+        return max(channels, key=lambda matches: matches.confidence_level)  # the first of equals
 
 
 METHOD = Template()
