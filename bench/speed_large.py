@@ -20,10 +20,11 @@ from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, s
 from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
 from fiveshot.data.feature_files import FeatureFile, normalisation, open_features, write_blocks
+from fiveshot.detection.figures import event_rows
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.plots import pick_stretches, plot_detection
-from fiveshot.detection.postprocess import BRANCHES, detect
+from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
@@ -81,9 +82,10 @@ def many_events(bench: Bench) -> dict[str, float]:
         clock.end("decoding_s")
         write_predictions(folder / "p.csv", detections["duration"])
         predicted = read_predictions(folder / "p.csv")
-        report = evaluate(corpus_references([replace(recording, events=table)]), predicted)
+        annotated = replace(recording, events=table)
+        report = evaluate(corpus_references([annotated]), predicted)
         clock.end("metric_s")
-        _draw(folder, file, found, spans, predicted["m.wav"])
+        _draw(folder, file, found, event_rows(annotated, found, predicted["m.wav"]))
         clock.end("picture_s")
     return (
         {"s": sum(clock.spent.values())}
@@ -169,15 +171,13 @@ def _active(spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
 def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
     """Probabilities that know the events."""
     curve = (0.05 + 0.9 * _active(spans, n_frames, config)).astype(np.float32)
-    curves, levels = dict.fromkeys(BRANCHES, curve), dict.fromkeys(BRANCHES, 0.9)
+    curves, levels = dict.fromkeys(config.detect.methods, curve), dict.fromkeys(config.detect.methods, 0.9)
     rate, alike = config.features.frame_rate, np.ones(n_frames, np.float32)
     return FrameScores("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
 
 
-def _draw(
-    folder: Path, file: FeatureFile, found: FrameScores, truth: np.ndarray, detected: np.ndarray
-) -> None:
-    shown = np.concatenate([truth, detected])
+def _draw(folder: Path, file: FeatureFile, found: FrameScores, events: EventRows) -> None:
+    shown = np.concatenate([events.positive, events.detections])
     for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), int(end_s * file.frame_rate)
         plot_detection(
@@ -188,8 +188,5 @@ def _draw(
             first_s=first_s,
             probabilities={name: curve[first:end] for name, curve in found.branches.items()},
             threshold=None,
-            shots=found.shots_s,
-            truth=truth,
-            unknown=np.zeros((0, 2)),
-            detections=detected,
+            events=events,
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from fiveshot.core.config import Config, load_config
 
@@ -69,3 +70,17 @@ def corpus_root(tmp_path: Path) -> Path:
 def shared_corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny data set, one for all tests: it must not be changed."""
     return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure that is saved within the test, in order."""
+    saved = []
+    save = Figure.savefig
+
+    def savefig(figure, *arguments, **keys):
+        saved.append(figure)
+        return save(figure, *arguments, **keys)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved

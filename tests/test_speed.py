@@ -66,7 +66,7 @@ def test_the_published_step_is_the_configured_one_with_frozen_statistics_too(qui
     [
         (),
         ("network.te_vad=bilstm",),
-        ("network.te_vad=none", "detect.branches=sed"),
+        ("network.te_vad=none", "detect.methods=[sed]"),
         ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
         ("network.frames_per_step=1",),
         ("network.frames_per_step=2", "features.kind=both"),

@@ -111,10 +111,21 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("detect: {median_frames: 4}", "median_frames must be odd"),
         ("detect: {minimum: 1.5}", "detect.minimum is 1.5"),
         ("network: {heads: 7}", "network.heads must divide 2048"),
-        ("network: {te_vad: none}", "detect.branches must be sed"),
+        ("network: {te_vad: none}", "detect.methods must not hold te_vad"),
         (
             "network: {te_vad: bilstm, te_vad_resolution: step}",
             "network.te_vad_resolution must be frame where network.te_vad is bilstm",
+        ),
+        ("detect: {methods: []}", "detect.methods: name one method at least"),
+        ("detect: {methods: [sed, sed]}", "detect.methods: sed is listed twice"),
+        (
+            "detect: {methods: [sed, tevad]}",
+            "detect.methods: there is no method 'tevad'; there are sed, te_vad",
+        ),
+        ("detect: {methods: sed}", "detect.methods is 'sed', but: expected a list in brackets"),
+        (
+            "detect: {branches: both}",
+            "the key detect.branches is now detect.methods, a list such as [sed, te_vad]",
         ),
         ("network: {frames_per_step: 3}", "network.frames_per_step is 3"),
         ("train: {time_filter: {bands: [5, 3]}}", "bands must name the fewest first"),

@@ -13,7 +13,16 @@ from mir_eval.util import match_events
 from reference_rows import SHOTS, reference, shots_and
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match, match_counts, scores
+from fiveshot.detection.metric import (
+    Counts,
+    Reference,
+    evaluate,
+    format_report,
+    match,
+    match_counts,
+    match_recording,
+    scores,
+)
 from fiveshot.detection.predictions import read_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +124,55 @@ def test_of_two_predictions_the_one_earlier_as_text_takes_the_event():
     assert match_counts(target, predicted) == Counts(tp=1, fp=1)
     later = shots_and((19.6, 22.0, "POS"), (21.0, 23.0, "UNK"))
     assert match_counts(later, predicted + 10.0) == Counts(tp=1)
+
+
+# --- what became of each event ---
+
+
+def verdicts(target, predicted):
+    matched = match_recording(target, np.array(predicted, dtype=float).reshape(-1, 2))
+    return matched.predicted.tolist(), matched.reference.tolist()
+
+
+def test_every_prediction_and_every_reference_event_has_a_verdict_in_its_own_row():
+    target = shots_and((12.0, 13.0, "UNK"), (10.0, 11.0, "POS"), (20.0, 21.0, "NEG"), (30.0, 31.0, "POS"))
+    predicted = [(20.0, 21.0), (12.1, 12.9), (10.0, 11.0), SHOTS[2], (10.0, 10.9)]
+    of_predicted, of_reference = verdicts(target, predicted)
+    # Of two detections of the event one is false, and so is one of a shot.
+    assert sorted([of_predicted[2], of_predicted[4]]) == ["false positive", "true positive"]
+    assert of_predicted[:2] == ["false positive", "matches UNK"] and of_predicted[3] == "false positive"
+    assert of_reference == ["not scored"] * 5 + ["matched", "matched", "not scored", "missed"]
+
+
+def test_the_verdict_on_two_predictions_of_one_event_follows_the_official_order():
+    # The counts alone would not show which of the two is the false one.
+    target = shots_and((9.6, 12.0, "POS"), (11.0, 13.0, "UNK"))
+    predicted = [(9.5, 11.5), (10.0, 12.0)]
+    assert verdicts(target, predicted)[0] == ["false positive", "true positive"]
+    assert verdicts(target, predicted[::-1])[0] == ["true positive", "false positive"]
+
+
+def test_a_shot_that_outlasts_the_fifth_is_scored_and_the_query_begins_at_the_fifth():
+    shots = [(1.0, 1.5), (3.0, 3.5), (5.0, 12.0), (7.0, 7.5), (9.0, 9.5)]
+    target = reference("a.wav", "S", [(*span, "POS") for span in [*shots, (10.5, 11.5)]])
+    of_predicted, of_reference = verdicts(target, [(10.5, 11.5)])
+    assert of_predicted == ["true positive"]
+    assert of_reference == ["not scored"] * 2 + ["missed"] + ["not scored"] * 2 + ["matched"]
+
+
+def test_without_any_prediction_the_shots_are_missed_too():
+    assert verdicts(shots_and((10.0, 11.0, "POS"), (12.0, 13.0, "UNK")), [])[1] == ["missed"] * 6 + [
+        "not scored"
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case['style']}" for i, case in enumerate(CASES)])
+def test_the_verdicts_add_up_to_the_official_counts(case):
+    predictions = rows_by_name(case["predictions"])
+    official = case["official"]["scores_per_audiofile"]
+    for target in case_references(case):
+        counts = match_recording(target, predictions.get(target.name, [])).counts
+        assert scores(counts) == pytest.approx(official[target.name], rel=RELATIVE)
 
 
 # --- matching ---

@@ -1,15 +1,17 @@
-"""Pictures are whole PNGs of the promised size, with or without events, and long recordings are cut."""
+"""What pictures show, read from the drawn artists; they are whole PNGs, and long recordings are cut."""
 
 import warnings
+from dataclasses import replace
 
 import librosa
 import matplotlib as mpl
 import numpy as np
 import pytest
+from drawn import bars, legend, query_lines_s, verdict_bars
 from matplotlib.image import imread
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.detection.plots import judge, mel_position, pick_stretches, plot_detection, plot_training
+from fiveshot.detection.plots import EventRows, mel_position, pick_stretches, plot_detection, plot_training
 
 FRAME_RATE = 22050 / 256
 MELS = 128
@@ -39,23 +41,39 @@ def metrics(folder, text):
     return path
 
 
+EVENTS = EventRows(
+    shots=SHOTS,
+    positive=np.concatenate([SHOTS, [[11.0, 11.5]]]),
+    unknown=np.array([[12.0, 13.0]]),
+    detections=np.array([[11.1, 11.5], [12.1, 12.9], [14.0, 14.2]]),
+    verdicts=["true positive", "matches UNK", "false positive"],
+    query_start_s=9.5,
+)
+NO_EVENTS = EventRows(NOTHING, NOTHING, NOTHING, NOTHING)
+
+
 def draw_stretch(target, **changes):
     """A picture of 10 s from 5 s on, all of it replaceable."""
     n_frames = int(10 * FRAME_RATE)
-    given = {
+    settings = {
         "title": "HB/recording.wav",
         "features": np.random.default_rng(0).normal(size=(n_frames, MELS)),
         "frame_rate": FRAME_RATE,
         "first_s": 5.0,
         "probabilities": {"sed": np.linspace(0, 1, n_frames), "te_vad": np.linspace(1, 0, n_frames)},
         "threshold": {"sed": 0.5, "te_vad": 0.6},
-        "shots": SHOTS,
-        "truth": np.concatenate([SHOTS, [[11.0, 11.5]]]),
-        "unknown": np.array([[12.0, 13.0]]),
-        "detections": np.array([[11.1, 11.5], [12.1, 12.9], [14.0, 14.2]]),
+        "events": EVENTS,
         "f_max": 11025.0,
     }
-    plot_detection(target, **(given | changes))
+    plot_detection(target, **(settings | changes))
+
+
+def shown_events(figure):
+    """Row name -> onsets and offsets in s of its bars, of whatever colour."""
+    return {
+        name: np.array([span for spans in colours.values() for span in spans]).reshape(-1, 2)
+        for name, colours in bars(figure).items()
+    }
 
 
 def test_training_of_two_branches_is_one_picture_in_a_folder_made_for_it(tmp_path):
@@ -63,6 +81,16 @@ def test_training_of_two_branches_is_one_picture_in_a_folder_made_for_it(tmp_pat
     plot_training(metrics(tmp_path, TWO_BRANCHES), target)
     assert size_of(target) == (1100, 440)
     assert [path.name for path in target.parent.iterdir()] == ["training.png"]
+
+
+def test_training_curves_are_those_of_the_table_and_mark_the_best_epoch(tmp_path, figures):
+    plot_training(metrics(tmp_path, TWO_BRANCHES), tmp_path / "training.png")
+    loss, accuracy = figures[0].axes
+    curves = {line.get_label(): list(line.get_ydata()) for line in loss.lines}
+    assert curves["SED"] == [2.0, 1.5, 1.2] and curves["TE-VAD"] == [0.7, 0.5, 0.4]
+    assert legend(loss) == ["SED", "TE-VAD", "best epoch: 2"]
+    percent = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
+    np.testing.assert_allclose(percent["SED"], [50, 60, 70])
 
 
 def test_of_a_single_branch_run_the_absent_branch_changes_nothing(tmp_path):
@@ -100,33 +128,82 @@ def test_a_missing_metrics_file_is_an_error(tmp_path):
         plot_training(tmp_path / "metrics.csv", tmp_path / "training.png")
 
 
-def test_a_stretch_with_everything_is_one_picture(tmp_path):
+def test_a_stretch_with_everything_is_one_picture(tmp_path, figures):
     draw_stretch(tmp_path / "stretch.png")
     assert size_of(tmp_path / "stretch.png") == (1100, 704)
+    (figure,) = figures
+    shown = shown_events(figure)
+    np.testing.assert_allclose(shown["shots"], EVENTS.shots)
+    np.testing.assert_allclose(shown["POS"], EVENTS.positive)
+    np.testing.assert_allclose(shown["UNK"], EVENTS.unknown)
+    for verdict, span in zip(EVENTS.verdicts, EVENTS.detections, strict=True):
+        np.testing.assert_allclose(verdict_bars(figure)[verdict], [span])
+    assert query_lines_s(figure) == [9.5] * 3
+    assert legend(figure.axes[2]) == ["SED", "threshold 0.50", "TE-VAD", "threshold 0.60"]
+
+
+def test_curves_stand_at_the_middle_of_their_frames(tmp_path, figures):
+    values = np.random.default_rng(1).random(50)
+    draw_stretch(tmp_path / "p.png", probabilities={"sed": values}, threshold=None)
+    (curve,) = [line for line in figures[0].axes[2].lines if line.get_label() == "SED"]
+    np.testing.assert_allclose(curve.get_xdata(), 5.0 + (np.arange(50) + 0.5) / FRAME_RATE)
+    np.testing.assert_array_equal(curve.get_ydata(), values)
+
+
+def test_without_detections_their_row_and_the_legend_are_empty(tmp_path, figures):
+    draw_stretch(tmp_path / "p.png", events=replace(EVENTS, detections=NOTHING, verdicts=[]))
+    shown = shown_events(figures[0])
+    assert len(shown["detected"]) == 0 and legend(figures[0].axes[1]) == []
+    assert len(shown["POS"]) == len(EVENTS.positive)
+
+
+def test_without_references_detections_have_no_verdict(tmp_path, figures):
+    events = replace(EVENTS, positive=NOTHING, unknown=NOTHING, verdicts=None)
+    draw_stretch(tmp_path / "p.png", events=events)
+    np.testing.assert_allclose(verdict_bars(figures[0])["detection"], EVENTS.detections)
+    assert len(shown_events(figures[0])["POS"]) == len(shown_events(figures[0])["UNK"]) == 0
+
+
+def test_without_any_event_only_the_features_are_drawn(tmp_path, figures):
+    draw_stretch(tmp_path / "p.png", events=NO_EVENTS, probabilities={}, threshold=None)
+    assert all(len(spans) == 0 for spans in shown_events(figures[0]).values())
+    assert query_lines_s(figures[0]) == [] and not figures[0].axes[2].lines
+    assert figures[0].axes[0].images[0].get_array().shape[0] == MELS
+
+
+def test_a_query_that_begins_elsewhere_has_no_line(tmp_path, figures):
+    draw_stretch(tmp_path / "p.png", events=replace(EVENTS, query_start_s=4.9))
+    assert query_lines_s(figures[0]) == []
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"detections": NOTHING},
-        {"truth": NOTHING, "unknown": NOTHING},
-        {"shots": NOTHING, "truth": NOTHING, "unknown": NOTHING, "detections": NOTHING, "probabilities": {}},
-        {"threshold": None},
-        {"threshold": 0.5, "probabilities": {"my own": np.ones(100)}},
-        {"features": np.zeros((100, MELS)), "f_max": None},
-    ],
-    ids=["no detections", "no truth", "nothing at all", "no threshold", "one threshold", "flat features"],
+    ("threshold", "expected"), [(None, []), (0.5, [0.5]), ({"sed": 0.3}, [0.3]), ({"other": 0.3}, [])]
 )
-def test_what_is_absent_is_left_out(tmp_path, changes):
-    draw_stretch(tmp_path / "stretch.png", **changes)
-    assert size_of(tmp_path / "stretch.png") == (1100, 704)
+def test_thresholds_are_those_of_the_curves_drawn(tmp_path, figures, threshold, expected):
+    draw_stretch(tmp_path / "p.png", threshold=threshold, probabilities={"sed": np.ones(100)})
+    lines = [line for line in figures[0].axes[2].lines if str(line.get_label()).startswith("threshold")]
+    assert [line.get_ydata()[0] for line in lines] == expected
+
+
+def test_flat_features_and_a_curve_of_another_name_are_drawn(tmp_path, figures):
+    draw_stretch(
+        tmp_path / "p.png",
+        features=np.zeros((100, MELS)),
+        f_max=None,
+        probabilities={"my own": np.ones(100)},
+        threshold=None,
+    )
+    features, _, curves = figures[0].axes
+    assert features.get_ylabel() == "mel band" and legend(curves) == ["my own"]
+    assert np.all(np.asarray(features.images[0].get_array()) == 0)
 
 
 @pytest.mark.parametrize("title", ["a, $\\frac$", "$x$ $y", "50% {a} \\alpha #1", "鳥 <b>", "x" * 250])
-def test_a_title_is_drawn_as_it_is_written_without_a_warning(tmp_path, title):
+def test_a_title_is_drawn_as_it_is_written_without_a_warning(tmp_path, figures, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_stretch(tmp_path / "p.png", title=title)
+    assert figures[0].get_suptitle() == title and not figures[0]._suptitle.get_parse_math()
     assert size_of(tmp_path / "p.png") == (1100, 704)
 
 
@@ -142,20 +219,6 @@ def test_two_drawings_are_bitwise_identical_and_leave_the_settings_alone(tmp_pat
         draw_stretch(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert dict(mpl.rcParams) == before
-
-
-def test_detections_are_judged_as_the_metric_would():
-    truth = np.concatenate([SHOTS, [[11.0, 11.5]]])
-    unknown = np.array([[12.0, 13.0]])
-    detections = np.array([[11.0, 11.4], [11.1, 11.5], [12.1, 12.9], [14.0, 14.2], [9.0, 9.5]])
-    verdicts = judge(detections, truth, unknown, query_s=9.5)
-    # One of two detections of the same event is false, and a shot cannot be detected.
-    assert sorted(verdicts[:2]) == ["false positive", "true positive"]
-    assert verdicts[2:] == ["matches UNK", "false positive", "false positive"]
-
-
-def test_without_references_in_the_query_detections_are_not_judged():
-    assert judge(np.array([[11.0, 11.5]]), SHOTS, NOTHING, query_s=9.5) == ["detection"]
 
 
 def test_the_centre_of_each_mel_band_lies_in_its_middle():

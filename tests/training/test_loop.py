@@ -44,7 +44,7 @@ def load_tensors(path):
 
 
 def te_vad(kind):
-    return (f"network.te_vad={kind}", f"detect.branches={'sed' if kind == 'none' else 'both'}")
+    return (f"network.te_vad={kind}", f"detect.methods={'[sed]' if kind == 'none' else '[sed, te_vad]'}")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fiveshot.core.config import Support as SupportSettings
+from fiveshot.core.config import SupportConfig
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.frames import IGNORED, event_frames, runs
 from fiveshot.data.annotations import EventTable
@@ -62,7 +62,7 @@ def find_support(
 def support_windows(
     features: np.ndarray,
     support: Support,
-    settings: SupportSettings,
+    settings: SupportConfig,
     window: int,
     count: int,
     rng: np.random.Generator,
@@ -82,7 +82,7 @@ def support_windows(
 
 
 def reconstructed_window(
-    features: np.ndarray, support: Support, settings: SupportSettings, window: int, rng: np.random.Generator
+    features: np.ndarray, support: Support, settings: SupportConfig, window: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Random gaps and shots in turn until the window is full, never ending in a cut shot, as published.
 

@@ -1,21 +1,23 @@
-"""Settings: YAML in, frozen typed models out. Unknown keys and impossible values are refused."""
+"""The settings of a run as frozen typed models; unknown keys and impossible values are refused."""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import json
-import re
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fiveshot.core.architecture import LONGEST_STEP_FRAMES, MELS_PER_VALUE, embedding_size
 from fiveshot.core.errors import FiveshotError, steers
 from fiveshot.core.files import write_text
+from fiveshot.core.methods import METHODS
+from fiveshot.core.yaml import parse_yaml, read_yaml, to_yaml
 
 Whole = Annotated[int, Field(lt=2**31)]  # what every library takes
 PositiveInt = Annotated[Whole, Field(gt=0)]
@@ -39,23 +41,40 @@ def _of_a_path(text: str) -> str:
 PathText = Annotated[str, AfterValidator(_of_a_path)]
 
 
+def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
+    _require(len(names) > 0, "name one method at least")
+    for name in names:
+        _require(names.count(name) == 1, f"{name} is listed twice")
+        _require(name in METHODS, f"there is no method {name!r}; there are {', '.join(METHODS)}")
+    return names
+
+
+MethodNames = Annotated[tuple[str, ...], AfterValidator(_methods)]
+
+
 class Section(BaseModel):
-    """A group of settings: frozen, strictly typed, without unknown keys."""
+    """A group of settings: frozen, strictly typed, without unknown keys; config.yaml explains each key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Paths(Section):
+    """Where the corpus and the feature files lie."""
+
     data: PathText
     features: PathText | None
 
 
 class CorpusFolders(Section):
+    """What the folders of the corpus are called."""
+
     training_folder: PathText
     test_folder: PathText
 
 
 class Pcen(Section):
+    """Per-channel energy normalisation."""
+
     time_constant_s: Positive
     gain: NotNegative
     bias: NotNegative
@@ -64,6 +83,8 @@ class Pcen(Section):
 
 
 class Features(Section):
+    """The features of the audio: one or two channels of mel bands."""
+
     kind: Literal["pcen", "log_mel", "both"]
     sample_rate: PositiveInt
     n_fft: PositiveInt
@@ -92,11 +113,15 @@ class Features(Section):
 
 
 class Labels(Section):
+    """From annotated events to labels of frames."""
+
     widen_s: NotNegative
     cut_events: Literal["ignore", "keep"]
 
 
 class Windows(Section):
+    """How recordings are cut into windows, in training and for the query."""
+
     frames: Annotated[Whole, Field(ge=16)]
     hop_frames: PositiveInt
     background_share: NotNegative
@@ -113,6 +138,8 @@ class Windows(Section):
 
 
 class Network(Section):
+    """The encoder and its two heads."""
+
     channels: PositiveInt
     frames_per_step: Literal[1, 2, 4]
     enrolment_pooling: Literal["mel", "time_and_mel"]
@@ -126,6 +153,8 @@ class Network(Section):
 
 
 class TimeFilter(Section):
+    """Augmentation: random gains over time and bands of it."""
+
     share: Share
     domain: Literal["features", "power"]
     gain_db: NotNegative
@@ -139,6 +168,8 @@ class TimeFilter(Section):
 
 
 class Train(Section):
+    """Training on all classes of the training set."""
+
     epochs: PositiveInt
     batch: PositiveInt
     learning_rate: LearningRate
@@ -159,7 +190,9 @@ class Train(Section):
     mel_mask_bands: Count
 
 
-class Support(Section):
+class SupportConfig(Section):
+    """The windows that are made of the shots."""
+
     kind: Literal["reconstructed", "natural", "mixed"]
     windows: PositiveInt
     crop_frames: PositiveInt
@@ -167,7 +200,9 @@ class Support(Section):
     min_gap_frames: Count
 
 
-class SedBranch(Section):
+class SedConfig(Section):
+    """Fine-tuning of the SED branch on one recording."""
+
     steps: PositiveInt
     windows_per_step: PositiveInt
     head_learning_rate: LearningRate
@@ -191,7 +226,9 @@ class SedBranch(Section):
     pseudo_windows: PositiveInt
 
 
-class TeVadBranch(Section):
+class TeVadConfig(Section):
+    """Fine-tuning of the TE-VAD branch on one recording."""
+
     steps: PositiveInt
     windows_per_step: PositiveInt
     learning_rate: LearningRate
@@ -199,15 +236,19 @@ class TeVadBranch(Section):
 
 
 class Finetune(Section):
+    """Adaptation to one recording."""
+
     query_weight: NotNegative
     query_windows: PositiveInt
-    support: Support
-    sed: SedBranch
-    te_vad: TeVadBranch
+    support: SupportConfig
+    sed: SedConfig
+    te_vad: TeVadConfig
 
 
 class Detect(Section):
-    branches: Literal["sed", "te_vad", "both"]
+    """From P(POS) per frame to events."""
+
+    methods: MethodNames
     decoder: Literal["threshold", "duration"]
     threshold: Literal["confidence", "fixed"]
     offset: NotNegative
@@ -230,11 +271,15 @@ class Detect(Section):
 
 
 class Metric(Section):
+    """Intervals and pictures of the report."""
+
     resamples: Count
     pictures: Count
 
 
 class Compute(Section):
+    """Device, number format, threads and DataLoader workers."""
+
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
     threads: Count
@@ -282,8 +327,8 @@ class Config(Section):
             "another function",
         )
         _require(
-            self.detect.branches == "sed" or self.network.te_vad != "none",
-            "detect.branches must be sed when network.te_vad is none",
+            "te_vad" not in self.detect.methods or self.network.te_vad != "none",
+            "detect.methods must not hold te_vad when network.te_vad is none",
         )
         _require(
             self.finetune.sed.batch_norm != "adapting"
@@ -298,78 +343,6 @@ class Config(Section):
 Settings = TypeVar("Settings", bound=Section)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: 1e-3 is a number, `no`, `off` and 1:30 are words. No aliases.
-
-    Aliases of aliases let a few lines stand for more values than memory holds, and no setting needs one.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            words = f"*{event.anchor} is an alias; write the value itself"
-            raise yaml.composer.ComposerError(None, None, words, event.start_mark)
-        return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [pair for pair in pairs if pair[0].rsplit(":", 1)[-1] not in ("bool", "int", "float")]
-    for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$", re.I), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$"),
-    list("-+0123456789."),
-)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads back: a text that looks like one of its numbers is put in quotes."""
-
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-
-
-def _no_doubled_keys(loader: _Loader, node: yaml.MappingNode) -> dict:
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    doubled = {key for key in keys if keys.count(key) > 1}
-    if doubled:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"the key {sorted(doubled)[0]!r} stands twice", node.start_mark
-        )
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _no_doubled_keys)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    # A tag that does not fit its value ends in a ValueError, LookupError or AttributeError.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise FiveshotError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error
-
-
-def read_yaml(path: Path) -> dict:
-    """The keys of a configuration file as they stand there, unchecked; FiveshotError where it is no YAML."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise FiveshotError(f"{path}: there is no such configuration file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FiveshotError(f"{path}: the configuration cannot be read ({error}).") from error
-    value = _parse_yaml(text, str(path))
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise FiveshotError(f"{path}: expected `key: value` lines, found {type(value).__name__}.")
-    return value
-
-
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every full key name of a model."""
     for name, field in model.model_fields.items():
@@ -378,7 +351,13 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
+# Keys of earlier versions: what they are called now.
+RENAMED = {"detect.branches": "detect.methods, a list such as [sed, te_vad]"}
+
+
 def _unknown_key(key: str, source: str) -> FiveshotError:
+    if key in RENAMED:
+        return FiveshotError(f"{source}: the key {key} is now {RENAMED[key]}.")
     known = list(_keys(Config))
     # A right last word in the wrong section is the commonest slip; look for that first.
     same_word = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
@@ -411,7 +390,7 @@ def _one_setting(text: str) -> dict:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise FiveshotError(f"--set {text}: expected key.sub=value, such as train.epochs=4.")
-    return _nested(key.strip(), _parse_yaml(value, f"--set {text}"))
+    return _nested(key.strip(), parse_yaml(value, f"--set {text}"))
 
 
 def _sentence(error: ValidationError, source: str) -> str:
@@ -427,7 +406,15 @@ def _sentence(error: ValidationError, source: str) -> str:
         return f"{source}: the key {key} is missing."
     if first["type"] == "value_error":
         return f"{source}: {key + ': ' if key else ''}{message}."
+    if first["type"] == "tuple_type":
+        message = "Expected a list in brackets, such as [a, b]"
     return f"{source}: {key} is {first['input']!r}, but: {message[0].lower()}{message[1:]}."
+
+
+def settings_of(config: Config, *names: str) -> dict[str, object]:
+    """The settings of these full names, each a key or a whole section: name → value, as JSON knows it."""
+    values = config.model_dump(mode="json")
+    return {name: reduce(getitem, name.split("."), values) for name in names}
 
 
 def trained_settings(config: Config) -> TrainedSettings:
@@ -475,4 +462,4 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved settings as YAML that `load_config` reads back to an equal Config."""
     values = config.model_dump(mode="json")
-    write_text(path, yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    write_text(path, to_yaml(values))

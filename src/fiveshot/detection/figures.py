@@ -12,8 +12,10 @@ from fiveshot.core.errors import Problem, Problems
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_recording
 from fiveshot.detection.frame_scores import FrameScores, scores_path
-from fiveshot.detection.plots import pick_stretches, plot_detection
+from fiveshot.detection.metric import match_recording
+from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
 from fiveshot.detection.postprocess import fuse, threshold
+from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 
 
@@ -46,8 +48,8 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
     """One picture for each stretch worth one."""
     scores = FrameScores.read(scores_path(run, recording))
     file = open_recording(run, config, recording)
-    truth = _spans(recording, "POS")
-    shown = np.concatenate([truth, detected])
+    events = event_rows(recording, scores, detected)
+    shown = np.concatenate([events.positive, detected])
     targets = []
     for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, scores.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), min(int(end_s * file.frame_rate), file.n_frames)
@@ -60,10 +62,7 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
             first_s=first / file.frame_rate,
             probabilities={name: values[first:end] for name, values in _curves(scores, config).items()},
             threshold=_thresholds(scores, config),
-            shots=scores.shots_s,
-            truth=truth,
-            unknown=_spans(recording, "UNK"),
-            detections=detected,
+            events=events,
             f_min=config.features.f_min,
             f_max=config.features.f_max,
         )
@@ -72,19 +71,29 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
 
 
 def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
-    curves = dict(scores.branches)
-    if config.detect.branches == "both":
-        curves["both"] = fuse(scores, config.detect)[0]
+    """P(POS) of every listed method, their mean, and the similarity where it counts: (n_frames,) each."""
+    curves = {name: scores.branches[name] for name in config.detect.methods}
+    if len(curves) > 1:
+        curves["mean"] = fuse(scores, config.detect)[0]
     if config.detect.likeness > 0:
-        curves["likeness"] = np.clip(scores.similarity, 0, 1)
+        curves["similarity"] = np.clip(scores.similarity, 0, 1)
     return curves
 
 
 def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
-    limits = {config.detect.branches: threshold(fuse(scores, config.detect)[1], config.detect)}
-    return limits | ({"likeness": config.detect.likeness} if config.detect.likeness > 0 else {})
+    names, limit = config.detect.methods, threshold(fuse(scores, config.detect)[1], config.detect)
+    limits = {"mean" if len(names) > 1 else names[0]: limit}
+    return limits | ({"similarity": config.detect.likeness} if config.detect.likeness > 0 else {})
 
 
-def _spans(recording: Recording, value: str) -> np.ndarray:
-    events = recording.events
-    return np.stack([events.onset_s, events.offset_s], axis=-1)[events.value == value]
+def event_rows(recording: Recording, found: FrameScores, detected: np.ndarray) -> EventRows:
+    """The events of a picture: matched as in the report, with the query where detection begins."""
+    reference = corpus_references([recording])[0]
+    return EventRows(
+        shots=found.shots_s,
+        positive=reference.events[reference.value == "POS"],
+        unknown=reference.events[reference.value == "UNK"],
+        detections=detected,
+        verdicts=match_recording(reference, detected, len(found.shots_s)).predicted.tolist(),
+        query_start_s=found.query_start_s,
+    )

@@ -31,6 +31,8 @@ from fiveshot.detection.f_measure import Counts, harmonic_mean, scores
 from fiveshot.detection.intervals import Query, dropping_interval, recordings_interval
 from fiveshot.detection.matching import match, official_order
 
+TRUE_POSITIVE, FALSE_POSITIVE, MATCHES_UNK = "true positive", "false positive", "matches UNK"
+MATCHED, MISSED, NOT_SCORED = "matched", "missed", "not scored"
 OWN_INTERVAL = "interval_95_recordings"
 OFFICIAL_INTERVAL = "official_interval_dropping_5_percent"
 
@@ -54,6 +56,11 @@ class Reference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or f"{self.subset}/{audio_key(self.name)}")
+
+    @property
+    def events(self) -> np.ndarray:
+        """Onsets and offsets in seconds, (events, 2)."""
+        return np.column_stack([self.onset_s, self.offset_s]).astype(np.float64)
 
     @property
     def stem(self) -> str:
@@ -94,26 +101,70 @@ def evaluate(
         drawn = {"draws": resamples, "seed": seed}
         low, high = recordings_interval(list(subsets.values()), resamples, seed)
         report[OWN_INTERVAL] = {"fmeasure (percentage)": [low, high], **drawn}
-        queries = [
-            Query(ref.subset, *_query_events(ref, shots), predicted.get(ref.key, nothing))
-            for ref in sorted(references, key=lambda ref: (ref.name, ref.key))
-        ]
+        by_name = sorted(references, key=lambda ref: (ref.name, ref.key))
+        queries = [_query(ref, predicted.get(ref.key, nothing), shots) for ref in by_name]
         low, mean, high = dropping_interval(queries, resamples, seed)
         report[OFFICIAL_INTERVAL] = {"fmeasure (percentage)": [low, high], "mean": mean, **drawn}
     return report
 
 
+@dataclass(frozen=True)
+class RecordingMatch:
+    """What became of every event of one recording, rows in the order they were passed in.
+
+    Attributes:
+        predicted: (predictions,) "true positive", "false positive" or "matches UNK".
+        reference: (events,) "matched" (POS or UNK), "missed" (POS, a false negative) or "not scored" (NEG,
+            UNK without a match, and what ends no later than the last shot).
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+
+    @property
+    def counts(self) -> Counts:
+        """The hits and errors as the official program counts them."""
+        return Counts(
+            tp=int(np.sum(self.predicted == TRUE_POSITIVE)),
+            fp=int(np.sum(self.predicted == FALSE_POSITIVE)),
+            fn=int(np.sum(self.reference == MISSED)),
+        )
+
+
+def match_recording(reference: Reference, predicted: np.ndarray, shots: int = SHOTS) -> RecordingMatch:
+    """Match the predictions of one recording to its reference, as the official program does.
+
+    Args:
+        reference: the annotation of the recording.
+        predicted: (predictions, 2) onsets and offsets in seconds, in any order.
+        shots: how many POS events come before the query.
+
+    Raises:
+        FiveshotError: the reference has fewer POS events than shots.
+    """
+    events = reference.events
+    predicted = np.asarray(predicted, dtype=np.float64).reshape(-1, 2)
+    of_reference = np.full(len(events), NOT_SCORED, dtype=object)
+    of_predicted = np.full(len(predicted), FALSE_POSITIVE, dtype=object)
+    rows = _query_rows(reference, shots)
+    of_reference[rows.pos] = MISSED
+    if len(predicted) == 0:
+        of_reference[rows.all_pos] = MISSED  # the shots included
+        return RecordingMatch(of_predicted, of_reference)
+    order = official_order(predicted[:, 0])
+    hits = match(events[rows.pos], predicted[order])
+    of_reference[rows.pos[hits[:, 0]]] = MATCHED
+    of_predicted[order[hits[:, 1]]] = TRUE_POSITIVE
+    left_over = np.delete(order, hits[:, 1])
+    forgiven = match(events[rows.unk], predicted[left_over])
+    of_reference[rows.unk[forgiven[:, 0]]] = MATCHED
+    of_predicted[left_over[forgiven[:, 1]]] = MATCHES_UNK
+    return RecordingMatch(of_predicted, of_reference)
+
+
 def match_counts(reference: Reference, predicted: np.ndarray, shots: int = SHOTS) -> Counts:
     """Count hits and errors of one recording; `predicted` is (events, 2), onsets and offsets in seconds."""
-    pos, unk, all_pos = _query_events(reference, shots)
-    predicted = np.asarray(predicted, dtype=np.float64).reshape(-1, 2)
-    if len(predicted) == 0:
-        return Counts(fn=all_pos)
-    predicted = predicted[official_order(predicted[:, 0])]
-    hits = match(pos, predicted)
-    left_over = np.delete(predicted, hits[:, 1], axis=0)
-    forgiven = match(unk, left_over)
-    return Counts(tp=len(hits), fp=len(left_over) - len(forgiven), fn=len(pos) - len(hits))
+    return match_recording(reference, predicted, shots).counts
 
 
 def format_report(report: Mapping) -> str:
@@ -141,7 +192,7 @@ def _check_references(references: Sequence[Reference], shots: int) -> None:
             raise FiveshotError(
                 f"{reference.name}: two references in {reference.subset} have this name; rename one of them."
             )
-    if all(len(_query_events(reference, shots)[0]) == 0 for reference in references):
+    if all(len(_query_rows(reference, shots).pos) == 0 for reference in references):
         others = f" (nor can the other {len(references) - 1})" if len(references) > 1 else ""
         raise FiveshotError(
             f"{references[0].name}: the reference holds only the shots, with no POS event after them, "
@@ -149,20 +200,32 @@ def _check_references(references: Sequence[Reference], shots: int) -> None:
         )
 
 
-def _query_events(reference: Reference, shots: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """POS (n, 2) and UNK (m, 2) that end after the last shot, by onset, and the number of all POS."""
+@dataclass(frozen=True)
+class _QueryRows:
+    """Rows of a reference by onset: POS and UNK that end after the last shot, and all POS."""
+
+    pos: np.ndarray
+    unk: np.ndarray
+    all_pos: np.ndarray
+
+
+def _query_rows(reference: Reference, shots: int) -> _QueryRows:
     order = np.argsort(reference.onset_s, kind="stable")
-    events = np.column_stack([reference.onset_s, reference.offset_s])[order].astype(np.float64)
-    value = np.asarray(reference.value)[order]
-    pos = events[value == "POS"]
-    if len(pos) < shots:
+    offset_s, value = np.asarray(reference.offset_s)[order], np.asarray(reference.value)[order]
+    pos, unk = value == "POS", value == "UNK"
+    if pos.sum() < shots:
         raise FiveshotError(
-            f"{reference.name}: the reference has {len(pos)} POS events, where shots={shots} come before the "
-            "query: correct it, or give fewer shots."
+            f"{reference.name}: the reference has {pos.sum()} POS events, where shots={shots} come before "
+            "the query: correct it, or give fewer shots."
         )
     # The end alone decides: an early event that outlasts the last shot stays, even if it is itself a shot.
-    query = events[:, 1] > pos[shots - 1, 1]
-    return events[query & (value == "POS")], events[query & (value == "UNK")], len(pos)
+    query = offset_s > offset_s[pos][shots - 1]
+    return _QueryRows(order[query & pos], order[query & unk], order[pos])
+
+
+def _query(reference: Reference, predicted: np.ndarray, shots: int) -> Query:
+    rows, events = _query_rows(reference, shots), reference.events
+    return Query(reference.subset, events[rows.pos], events[rows.unk], len(rows.all_pos), predicted)
 
 
 def _by_recording(

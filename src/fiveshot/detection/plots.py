@@ -7,7 +7,9 @@ which colour-blind readers can tell apart. Times are in seconds from the start o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import librosa
@@ -22,23 +24,20 @@ from matplotlib.ticker import MaxNLocator
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import whole_file
-from fiveshot.detection.metric import match
+from fiveshot.detection.metric import FALSE_POSITIVE, MATCHES_UNK, TRUE_POSITIVE
 
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-CURVES = {
-    "sed": ("SED", BLUE),
-    "te_vad": ("TE-VAD", ORANGE),
-    "both": ("both, mean", BLACK),
-    "likeness": ("likeness", GREEN),
-}
-SPARE_COLOURS = (VERMILION, PURPLE, GREY)
+METHOD_COLOURS = (BLUE, ORANGE, VERMILION, PURPLE, GREY)  # by the order of the methods
+OTHER_COLOURS = {"mean": BLACK, "similarity": GREEN}
+LABELS = {"sed": "SED", "te_vad": "TE-VAD"}  # other methods are called by their names
+NOT_SCORED = "detection"  # of a recording without references
 # What became of a detection: colour and hatch. The hatch makes a false one plain without colour.
 VERDICTS = {
-    "true positive": (GREEN, ""),
-    "false positive": (VERMILION, "////"),
-    "matches UNK": (LIGHT, "...."),
-    "detection": (BLUE, ""),
+    TRUE_POSITIVE: (GREEN, ""),
+    FALSE_POSITIVE: (VERMILION, "////"),
+    MATCHES_UNK: (LIGHT, "...."),
+    NOT_SCORED: (BLUE, ""),
 }
 BAR_ROWS = ("shots", "POS", "UNK", "detected")
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
@@ -56,6 +55,23 @@ TRAINING_HEIGHT_IN = 4.0
 DETECTION_HEIGHT_IN = 6.4
 
 
+@dataclass(frozen=True)
+class EventRows:
+    """The events of one recording that a picture shows: (n, 2) onsets and offsets in seconds each.
+
+    Attributes:
+        verdicts: of each detection, as in `RecordingMatch.predicted`; None where nothing is known to score.
+        query_start_s: where detection begins; None: no line is drawn.
+    """
+
+    shots: np.ndarray
+    positive: np.ndarray
+    unknown: np.ndarray
+    detections: np.ndarray
+    verdicts: Sequence[str] | None = None
+    query_start_s: float | None = None
+
+
 def plot_training(metrics_csv: Path, target: Path) -> None:
     """Draw losses and accuracies over epochs from metrics.csv as a PNG; the best epoch is marked.
 
@@ -69,8 +85,8 @@ def plot_training(metrics_csv: Path, target: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH_IN, TRAINING_HEIGHT_IN), dpi=DPI, layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
-        for branch in _trained_branches(columns):
-            name, colour = CURVES[branch]
+        for branch, colour in _colours(_trained_branches(columns)).items():
+            name = LABELS[branch]
             loss.plot(epochs, columns[f"{branch}_loss"], "o-", ms=4, color=colour, label=name)
             if f"{branch}_accuracy" in columns:
                 percent = 100 * columns[f"{branch}_accuracy"]
@@ -96,10 +112,7 @@ def plot_detection(
     first_s: float,
     probabilities: Mapping[str, np.ndarray],
     threshold: Mapping[str, float] | float | None,
-    shots: np.ndarray,
-    truth: np.ndarray,
-    unknown: np.ndarray,
-    detections: np.ndarray,
+    events: EventRows,
     f_min: float = 0.0,
     f_max: float | None = None,
 ) -> None:
@@ -109,25 +122,19 @@ def plot_detection(
         features: (frames, mels) of the stretch, one channel.
         frame_rate: frames per second.
         first_s: where in the recording the stretch begins, s.
-        probabilities: "sed", "te_vad", "both", "likeness" or another -> (frames,) of the stretch, 0 to 1.
+        probabilities: name of a method, "mean" or "similarity" -> (frames,) of the stretch, 0 to 1.
         threshold: of each curve, one for all, or None: not drawn.
-        shots, truth, unknown, detections: (n, 2) onsets and offsets in s, of the whole recording, so that
-            detections are judged as the metric would; only what lies in the stretch is drawn.
+        events: of the whole recording; only what lies in the stretch is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
     """
-    shots, truth, unknown, detections = (
-        np.asarray(events, dtype=float).reshape(-1, 2) for events in (shots, truth, unknown, detections)
-    )
-    query_s = shots[:, 1].max(initial=0.0)
     last_s = first_s + len(features) / frame_rate
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH_IN, DETECTION_HEIGHT_IN), dpi=DPI, layout="constrained")
         picture, bars, curves = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 1.5, 1.8])
         _draw_features(picture, features, (first_s, last_s), (f_min, f_max))
-        verdicts = judge(detections, truth, unknown, query_s)
-        _draw_bars(bars, shots, truth, unknown, detections, verdicts)
+        _draw_bars(bars, events)
         _draw_probabilities(curves, probabilities, threshold, first_s, frame_rate)
-        _mark_query((picture, bars, curves), query_s, (first_s, last_s))
+        _mark_query((picture, bars, curves), events.query_start_s, (first_s, last_s))
         # Above the axes' own title line, where "query" may stand.
         # A name may hold $ signs: they are no formula.
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
@@ -167,21 +174,6 @@ def pick_stretches(
         start = float(starts[np.argmax(held)])
         chosen.append((start, start + length_s))
     return chosen
-
-
-def judge(detections: np.ndarray, truth: np.ndarray, unknown: np.ndarray, query_s: float) -> list[str]:
-    """What became of each detection, a key of VERDICTS, by the metric's matching.
-
-    A recording whose only references are the shots cannot be judged: each is then a "detection".
-    """
-    truth, unknown = truth[truth[:, 1] > query_s], unknown[unknown[:, 1] > query_s]
-    if len(truth) == 0:
-        return ["detection"] * len(detections)
-    verdicts = np.full(len(detections), "false positive", dtype=object)
-    verdicts[match(truth, detections)[:, 1]] = "true positive"
-    left_over = np.flatnonzero(verdicts == "false positive")
-    verdicts[left_over[match(unknown, detections[left_over])[:, 1]]] = "matches UNK"
-    return verdicts.tolist()
 
 
 def _read_metrics(path: Path) -> dict[str, np.ndarray]:
@@ -240,20 +232,15 @@ def mel_position(hz: float, mels: int, limits_hz: tuple[float, float]) -> float:
     return float((here - low) / (high - low) * (mels + 1) - 0.5)
 
 
-def _draw_bars(
-    axes: Axes,
-    shots: np.ndarray,
-    truth: np.ndarray,
-    unknown: np.ndarray,
-    detections: np.ndarray,
-    verdicts: list[str],
-) -> None:
-    _draw_row(axes, 0, shots, PURPLE)
-    _draw_row(axes, 1, truth, BLACK)
-    _draw_row(axes, 2, unknown, LIGHT)
+def _draw_bars(axes: Axes, events: EventRows) -> None:
+    _draw_row(axes, 0, events.shots, PURPLE)
+    _draw_row(axes, 1, events.positive, BLACK)
+    _draw_row(axes, 2, events.unknown, LIGHT)
+    none_scored = [NOT_SCORED] * len(events.detections)
+    verdicts = none_scored if events.verdicts is None else list(events.verdicts)
     for verdict, (colour, hatch) in VERDICTS.items():
-        chosen = [name == verdict for name in verdicts]
-        _draw_row(axes, 3, detections[np.array(chosen, dtype=bool)], colour, hatch)
+        chosen = np.array([name == verdict for name in verdicts], dtype=bool)
+        _draw_row(axes, 3, events.detections[chosen], colour, hatch)
     axes.set_yticks(range(len(BAR_ROWS)), BAR_ROWS)
     axes.set_ylim(len(BAR_ROWS) - 0.5, -0.5)
     axes.set_ylabel("events")
@@ -283,9 +270,9 @@ def _draw_probabilities(
     first_s: float,
     frame_rate: float,
 ) -> None:
-    spare = iter(SPARE_COLOURS * (1 + len(probabilities)))
+    colours = _colours(probabilities)
     for branch, values in probabilities.items():
-        name, colour = CURVES[branch] if branch in CURVES else (branch, next(spare))
+        name, colour = LABELS.get(branch, branch), colours[branch]
         times_s = first_s + (np.arange(len(values)) + 0.5) / frame_rate
         axes.plot(times_s, values, lw=1.1, color=colour, label=name)
         if isinstance(threshold, Mapping) and branch in threshold:
@@ -299,13 +286,19 @@ def _draw_probabilities(
         _legend_beside(axes)
 
 
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each curve; methods take theirs by order."""
+    free = cycle(METHOD_COLOURS)
+    return {name: OTHER_COLOURS.get(name) or next(free) for name in names}
+
+
 def _draw_threshold(axes: Axes, value: float, colour: str) -> None:
     axes.axhline(value, ls="--", lw=1, color=colour, label=f"threshold {value:.2f}")
 
 
-def _mark_query(panels: tuple[Axes, ...], query_s: float, span_s: tuple[float, float]) -> None:
+def _mark_query(panels: tuple[Axes, ...], query_s: float | None, span_s: tuple[float, float]) -> None:
     """A line where the query begins, when it does so within the stretch."""
-    if not span_s[0] < query_s < span_s[1]:
+    if query_s is None or not span_s[0] < query_s < span_s[1]:
         return
     for axes, colour in zip(panels, ("white", BLACK, BLACK), strict=True):
         axes.axvline(query_s, ls=(0, (4, 3)), lw=1.1, color=colour)

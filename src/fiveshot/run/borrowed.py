@@ -10,8 +10,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from fiveshot.core.config import read_yaml
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.yaml import read_yaml
 from fiveshot.run.folder import Run
 
 OWN = "checkpoints/best.pt"

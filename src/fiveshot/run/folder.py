@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fiveshot.core.config import Config, read_yaml, save_config
+from fiveshot.core.config import Config, save_config
 from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.files import changes, locked, whole_file
+from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
