@@ -62,6 +62,7 @@ def test_dropout_is_drawn_on_the_gpu(tmp_path, monkeypatch, resolution):
     assert np.isfinite(both).all() and all(np.isfinite(value).all() for value in slopes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeypatch, variant):
     with fake_cuda(monkeypatch):
@@ -79,6 +80,7 @@ def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeyp
             np.testing.assert_allclose(one[branch], other[branch], atol=SAME, err_msg=branch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["published", "bilstm", "one branch", "finer steps", "mined gaps"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monkeypatch, device, variant):
@@ -98,6 +100,7 @@ def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monke
             np.testing.assert_allclose(one[branch], other[branch], atol=0.1, err_msg=branch)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_gpu_to_cpu_and_back(tmp_path, monkeypatch):
     run = Run(tmp_path)
 
