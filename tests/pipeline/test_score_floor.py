@@ -19,8 +19,8 @@ from fiveshot.detection.references import read_references
 pytestmark = pytest.mark.slow
 
 SEED = 1
-# Arithmetic mean of the subsets' F in %, measured on 2026-11-25 with these settings: 79.9; with seed 2: 60.7. The
-# broken forms below: 22 to 40; an untrained encoder, adapted to the shots: 26 to 48 (seeds 2 and 3).
+# Arithmetic mean of the subsets' F in %. Measured on 2026-11-25 with these settings: 79.9; with seed 2: 60.7.
+# The broken forms below: 22 to 40; an untrained encoder, adapted to the shots: 26 to 48 (seeds 2 and 3).
 FLOOR = 60.0
 SETTINGS = (
     "network.channels=16",
@@ -40,7 +40,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a corpus of two minutes for training, three recordings to search, and the finished run."""
+    """A folder with two minutes of training recordings, three recordings to search, and the finished run."""
     folder = tmp_path_factory.mktemp("floor")
     corpus = SynthesisSettings(seed=SEED, train_recordings=1, train_recording_s=30.0, valid_recordings=1)
     generate_corpus(folder / "corpus", corpus)
