@@ -115,6 +115,15 @@ def test_a_shot_is_not_compared_with_itself():
     assert scores_among_shots(scores, shots).tolist() == [0.4, 0.2, 0.6]
 
 
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_template_scores_are_relative_to_the_match_of_the_shots(noise):
+    values = bright(N_FRAMES, SHOTS + QUERY_EVENTS, 5)
+    values += np.random.default_rng(1).normal(0, noise, values.shape).astype(np.float32)
+    probability, level = scores_of("template", episode_of(values))
+    inside, outside = inside_and_outside(probability)
+    assert np.median(inside) > 0.8 and level > 0.5 > np.median(outside)
+
+
 def test_with_one_shot_the_minimum_decides():
     values = bright(N_FRAMES, SHOTS[:1], 5)
     episode = make_episode(

@@ -1,7 +1,9 @@
 """Template matching: the shots are laid over the recording, and the best match counts.
 
 The score of a frame is the highest normalised cross-correlation of any shot with a piece of the recording
-that holds the frame, negative values taken as 0. Nothing is learnt, and the network has no part in it.
+that holds the frame. It is measured against what the shots score among each other (leave one out): 0 is no
+match or less, 1 is as good a match as theirs on average or better. So one threshold fits loud calls and
+faint ones. Nothing is learnt, and the network has no part in it.
 
 Source: one of the two baselines of DCASE Task 5 (few-shot bioacoustic event detection) is of this kind; it
 works on spectrograms of its own, this one on the features of the other methods, so that figures may differ.
@@ -15,7 +17,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from fiveshot.adaptation.episode import Episode, Progress
-from fiveshot.adaptation.similarity import background_level, correlations
+from fiveshot.adaptation.similarity import LEAST_LEVEL, background_level, correlations
 from fiveshot.core.config import Config
 
 VERSION = 1  # raise when the same settings come to give other scores
@@ -27,7 +29,7 @@ class Matches:
 
     Attributes:
         probability: (n_frames,) float32.
-        confidence_level: the lowest score of a shot among the other shots.
+        confidence_level: the lowest score of a shot by the templates of the others.
     """
 
     probability: np.ndarray
@@ -81,8 +83,8 @@ class Template:
     def fit(self, episode: Episode, progress: Progress) -> Matches:
         """Match the shots with all of the recording, in the feature channel in which they match best.
 
-        With a single shot nothing is known of how shots match each other: the confidence level is then 0,
-        and `detect.minimum` is the threshold.
+        With a single shot nothing is known of how shots match each other: scores are correlations then, and
+        the confidence level is 0, so that `detect.minimum` is the threshold.
         """
         features, shots = episode.features, episode.support.shots
         channels = []
@@ -90,10 +92,13 @@ class Template:
             templates = [features.frames(int(a), int(b))[channel] - background for a, b in shots]
             rows = correlations(features, channel, background, templates)
             scores = np.stack([covering(row, len(t)) for row, t in zip(rows, templates, strict=True)])
-            level = float(np.clip(scores_among_shots(scores, shots).min(), 0.0, 1.0))
-            channels.append(Matches(np.clip(scores.max(axis=0), 0.0, 1.0).astype(np.float32), level))
+            among = scores_among_shots(scores, shots)
+            unit = max(float(among.mean()), LEAST_LEVEL) if len(shots) > 1 else 1.0
+            probability = np.clip(scores.max(axis=0) / unit, 0.0, 1.0).astype(np.float32)
+            level = float(np.clip(among.min() / unit, 0.0, 1.0))
+            channels.append((float(among.mean()), Matches(probability, level)))
         progress(1)
-        return max(channels, key=lambda matches: matches.confidence_level)  # the first of equals
+        return max(channels, key=lambda pair: pair[0])[1]  # the first of equals
 
 
 METHOD = Template()
