@@ -1,4 +1,4 @@
-"""All stages on a corpus that is generated inside the run, with config/demo.yaml.
+"""All stages (feature, train, finetune, metric) on a corpus generated inside the run, with config/demo.yaml.
 
     ./run.sh demo [--run DIR] [--set key.sub=value]
 
