@@ -100,7 +100,7 @@ def test_features_that_are_not_finite_are_told_of_the_audio(corpus_root, tmp_pat
 def test_a_run_never_writes_over_the_projects_own_settings(monkeypatch, words):
     monkeypatch.chdir(ROOT)
     try:
-        folder = run_folder(parser("").parse_args(words))
+        folder = run_folder(parser("", "").parse_args(words))
     except FiveshotError:
         return
     assert folder.resolve() not in (ROOT, ROOT / "runs")
@@ -116,5 +116,5 @@ def test_from_a_folder_with_a_colon_it_works_or_says_why_not(tmp_path, monkeypat
     shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("run.sh", "config.yaml", "feature_extract.py"):
         shutil.copy(ROOT / name, project / name)
-    monkeypatch.setattr("test_end_to_end.ROOT", project)
+    monkeypatch.setattr("stage_calls.ROOT", project)
     assert "error:" in run_sh("feature", "--data", tmp_path / "none", code=1)
