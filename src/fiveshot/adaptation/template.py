@@ -20,7 +20,7 @@ from fiveshot.adaptation.episode import Episode, Progress
 from fiveshot.adaptation.similarity import LEAST_LEVEL, background_level, correlations
 from fiveshot.core.config import Config
 
-VERSION = 1  # raise when the same settings come to give other scores
+VERSION = 2  # raise when the same settings come to give other scores
 
 
 @dataclass(frozen=True)
