@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from fiveshot.commands import demo
 from fiveshot.core.errors import FiveshotError
 from fiveshot.run.cli import parser, read_settings, run_command, run_folder, run_stage
+from fiveshot.run.overrides import Overrides
 from fiveshot.run.signals import LINE
 
 
@@ -25,8 +27,7 @@ def raising(error):
 
 
 def called(monkeypatch, work, *words):
-    monkeypatch.setattr(sys, "argv", ["stage.py", *map(str, words)])
-    return run_stage("stage", work, parser("stage", "what it does"))
+    return run_stage("stage", work, arguments(*map(str, words)))
 
 
 def test_a_run_is_named_after_its_settings_file():
@@ -215,3 +216,13 @@ def test_a_shipped_settings_file_is_known_by_its_name(tmp_path, monkeypatch):
     assert by_name.network.channels == 64
     with pytest.raises(FiveshotError, match=r"gpu"):
         read_settings(arguments("--config", "gpu"))
+
+
+def test_the_demo_corpus_is_of_the_seed_that_its_run_goes_on_with(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "fiveshot.data.synthetic.generate_corpus", lambda folder, settings: made.append(settings)
+    )
+    Overrides(set={"seed": "seed=5"}).write(tmp_path)
+    assert demo.generate(demo.parser().parse_args(["--run", str(tmp_path)])) == 0
+    assert seeds == [5]

@@ -24,7 +24,7 @@ def generate(arguments: argparse.Namespace) -> int:
     """Generate the corpus of the run's seed and number of shots, or keep the one that is there."""
     from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
 
-    config = cli.read_settings(arguments)
+    config = cli.read_run_settings(arguments)
     folder = cli.run_folder(arguments) / "corpus"
     print(f"demo corpus: {folder}, seed {config.seed}, shots {config.shots}", flush=True)
     generate_corpus(folder, SynthesisSettings(seed=config.seed, shots=config.shots))

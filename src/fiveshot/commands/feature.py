@@ -42,4 +42,4 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage; `argv` as on the command line. The exit code."""
-    return cli.run_stage("feature", work, parser(), argv)
+    return cli.run_stage("feature", work, parser().parse_args(argv))

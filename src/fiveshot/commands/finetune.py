@@ -86,4 +86,4 @@ def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage; `argv` as on the command line. The exit code."""
-    return cli.run_stage("finetune", work, parser(), argv)
+    return cli.run_stage("finetune", work, parser().parse_args(argv))

@@ -58,7 +58,6 @@ def score_files(arguments: argparse.Namespace) -> int:
 
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Score the run's predictions against the corpus it was made from; report.json and pictures."""
-
     from fiveshot.core.errors import Problem
     from fiveshot.core.files import sha256, write_json
     from fiveshot.data.corpus import checked_corpus
@@ -92,8 +91,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage; `argv` as on the command line. The exit code."""
-    options = parser()
-    arguments = options.parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.predictions or arguments.references:
         return cli.run_command(score_files, arguments)
-    return cli.run_stage("metric", work, options, argv)
+    return cli.run_stage("metric", work, arguments)

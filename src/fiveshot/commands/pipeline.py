@@ -11,10 +11,10 @@ import argparse
 import sys
 from importlib import import_module
 
+from fiveshot.core.errors import LEFT_OUT, FiveshotError
 from fiveshot.run import cli
 
 STAGES = ("feature", "train", "finetune", "metric")
-SOME_LEFT_OUT = 3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def run_stages(argv: list[str]) -> int:
     worst = 0
     for name in STAGES:
         code = import_module(f"fiveshot.commands.{name}").main(argv)
-        if code not in (0, SOME_LEFT_OUT):
+        if code not in (0, LEFT_OUT):
             return code
         worst = max(worst, code)
     return worst
@@ -37,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run all stages; `argv` as on the command line. The exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if any(word.split("=")[0] == "--checkpoint" for word in argv):
-        message = "all trains a network; with --checkpoint call feature, finetune and metric."
-        return cli.run_command(lambda _: cli.refuse(message), None)
+        return cli.run_command(_refuse_checkpoint, argparse.Namespace())
     parser().parse_args(argv)
     return run_stages(argv)
+
+
+def _refuse_checkpoint(_: argparse.Namespace) -> int:
+    raise FiveshotError("all trains a network; with --checkpoint call feature, finetune and metric.")

@@ -221,4 +221,4 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage; `argv` as on the command line. The exit code."""
-    return cli.run_stage("submit", work, parser(), argv)
+    return cli.run_stage("submit", work, parser().parse_args(argv))

@@ -45,4 +45,4 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage; `argv` as on the command line. The exit code."""
-    return cli.run_stage("train", work, parser(), argv)
+    return cli.run_stage("train", work, parser().parse_args(argv))

@@ -442,8 +442,7 @@ def load_config(base: Path, override: Path | None = None, settings: Sequence[str
     sources = [base] if override is None or override.resolve() == base.resolve() else [base, override]
     for path in sources:
         _merge(values, read_yaml(path), str(path))
-    for text in settings:
-        _merge(values, _one_setting(text), f"--set {text}")
+    values = merge_settings(values, settings)
     return build_config(values, " with ".join([str(sources[-1]), *(f"--set {s}" for s in settings)]))
 
 
@@ -455,7 +454,7 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
     """
     merged = copy.deepcopy(values)
     for text in settings:
-        _merge(merged, _one_setting(text), text)
+        _merge(merged, _one_setting(text), f"--set {text}")
     return merged
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line ends
+LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
 BEGINNING, END = 500, 300  # letters that are kept of a message longer than both
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.places import base_config, home, in_clone, shipped_config
@@ -15,8 +15,6 @@ from fiveshot.run.signals import LINE, leave, stoppable
 
 if TYPE_CHECKING:
     from fiveshot.core.config import Config
-
-__all__ = ["add_checkpoint", "parser", "read_settings", "refuse", "run_command", "run_folder", "run_stage"]
 
 
 DOOR = "./run.sh" if in_clone() else "fiveshot"
@@ -88,30 +86,35 @@ def read_settings(arguments: argparse.Namespace, earlier: Overrides | None = Non
     return config.model_copy(update={"paths": paths})
 
 
+def read_run_settings(arguments: argparse.Namespace) -> Config:
+    """The resolved settings of a call in its run: its own over those of the run's earlier calls."""
+    return read_settings(arguments, earlier_overrides(arguments))
+
+
+def earlier_overrides(arguments: argparse.Namespace) -> Overrides:
+    """What earlier calls of the run changed; nothing with --reset."""
+    return Overrides() if arguments.reset else Overrides.read(run_folder(arguments))
+
+
 def run_stage(
-    stage: str,
-    work: Callable[[Config, Any, argparse.Namespace], int],
-    options: argparse.ArgumentParser,
-    argv: list[str] | None = None,
+    stage: str, work: Callable[[Config, Any, argparse.Namespace], int], arguments: argparse.Namespace
 ) -> int:
-    """Parse, open the run, call `work(config, run, arguments)`; the exit code."""
-    return run_command(lambda arguments: _in_run(stage, work, arguments), options.parse_args(argv))
+    """Open the run and call `work(config, run, arguments)`; the exit code."""
+    return run_command(lambda arguments: _in_run(stage, work, arguments), arguments)
 
 
 def _in_run(stage: str, work: Callable, arguments: argparse.Namespace) -> int:
     from fiveshot.run.folder import open_run
 
-    folder = run_folder(arguments)
-    earlier = Overrides() if arguments.reset else Overrides.read(folder)
+    folder, earlier, call = run_folder(arguments), earlier_overrides(arguments), overrides_of(arguments)
     config = read_settings(arguments, earlier)
-    call = overrides_of(arguments)
-    with open_run(folder, config, stage, earlier.lines_beside(call)) as run:
+    with open_run(folder, config, stage, earlier.words_beside(call)) as run:
         code = work(config, run, arguments)
         call.over(earlier).write(folder)  # not of a call that failed
         return code
 
 
-def run_command(work: Callable[[Any], int], arguments: argparse.Namespace | None) -> int:
+def run_command(work: Callable[[Any], int], arguments: argparse.Namespace) -> int:
     """Call `work(arguments)`; a user's mistake becomes one line and 1, Ctrl-C one line and 130."""
     with stoppable() as watch:
         try:
@@ -128,8 +131,3 @@ def run_command(work: Callable[[Any], int], arguments: argparse.Namespace | None
                 raise
             print(LINE, file=sys.stderr)
             return 130
-
-
-def refuse(message: str) -> NoReturn:
-    """Raise a FiveshotError with this message; for use as an expression."""
-    raise FiveshotError(message)

@@ -13,13 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from fiveshot.core.config import Config, save_config
-from fiveshot.core.errors import FiveshotError, Problem
+from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem
 from fiveshot.core.files import changes, locked, whole_file
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
-LEFT_OUT = 3  # exit code of a stage that finished, but not for all recordings
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,13 @@ class Overrides:
         """Those of the earlier calls of a run; empty for a new one.
 
         Raises:
-            FiveshotError: the file is damaged, or names a settings file that is gone.
+            FiveshotError: the file is damaged.
         """
         path = folder / FILE
         if not path.exists():
             return cls()
         values = read_json(path)
-        known = isinstance(values, dict) and set(values) == {"config", "data", "set"}
-        if not (known and isinstance(values["set"], dict) and all(map(_is_setting, values["set"].items()))):
-            raise FiveshotError(f"{path}: damaged; delete it, or pass --reset, and give the settings again.")
-        if not all(values[name] is None or isinstance(values[name], str) for name in ("config", "data")):
+        if not _are_overrides(values):
             raise FiveshotError(f"{path}: damaged; delete it, or pass --reset, and give the settings again.")
         return cls(**values)
 
@@ -52,7 +49,7 @@ class Overrides:
         kept = {key: text for key, text in earlier.set.items() if key not in self.set}
         return Overrides(self.config or earlier.config, self.data or earlier.data, kept | self.set)
 
-    def lines_beside(self, call: Overrides) -> list[str]:
+    def words_beside(self, call: Overrides) -> list[str]:
         """What of these applies to a call that does not repeat it, as words of a command line."""
         words = []
         if self.config and not call.config:
@@ -63,9 +60,15 @@ class Overrides:
         return words
 
 
-def _is_setting(item: tuple) -> bool:
-    key, text = item
-    return isinstance(text, str) and text.startswith(f"{key}=")
+def _are_overrides(values: object) -> bool:
+    if not isinstance(values, dict) or set(values) != {"config", "data", "set"}:
+        return False
+    paths, settings = (values["config"], values["data"]), values["set"]
+    return (
+        all(path is None or isinstance(path, str) for path in paths)
+        and isinstance(settings, dict)
+        and all(isinstance(text, str) and text.startswith(f"{key}=") for key, text in settings.items())
+    )
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
