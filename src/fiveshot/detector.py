@@ -28,6 +28,7 @@ from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
+from fiveshot.data.feature_files import check_finite
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect
@@ -227,8 +228,7 @@ def _features(name: str, blocks: Iterable[np.ndarray], config: Config) -> Featur
     parts: dict[str, list[np.ndarray]] = {kind: [] for kind in config.features.channels}
     for block in feature_blocks(blocks, config.features):
         for kind, values in block.items():
-            if not np.isfinite(values).all():
-                raise FiveshotError(f"{name}: the features are not finite; check the audio for overflow.")
+            check_finite(values, name)
             parts[kind].append(values.astype(np.float16))  # as feature files hold them
     values = np.stack([np.concatenate(part) for part in parts.values()])
     return FeatureArray(values, config.features.frame_rate)

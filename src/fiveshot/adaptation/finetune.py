@@ -18,7 +18,7 @@ from fiveshot.adaptation.method import fit_and_predict, load_method
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config, settings_of
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.files import changes
 from fiveshot.core.methods import METHODS
 from fiveshot.data.annotations import shots_of
@@ -45,21 +45,16 @@ def finetune_all(
     detections: list[Detection] = []
     twins, scores_of = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
-        try:
+        with problems.skip(recording.audio):
             file = open_recording(run, config, recording)
             same = scores_of.get(twins.get(recording.key))
             scores = finetune_recording(scores_path(run, recording), recording, file, learner, same)
             events = detect(scores, config.detect)
-        except FiveshotError as error:
-            if strict or isinstance(error, WriteError):
-                raise
-            problems.append(Problem(recording.audio, str(error)))
-            continue
-        if recording.key in twins.values():
-            scores_of[recording.key] = scores
-        detections += [replace(event, key=recording.key) for event in events]
-        levels = ", ".join(f"{name} {level:.2f}" for name, level in scores.levels.items())
-        log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
+            if recording.key in twins.values():
+                scores_of[recording.key] = scores
+            detections += [replace(event, key=recording.key) for event in events]
+            levels = ", ".join(f"{name} {level:.2f}" for name, level in scores.levels.items())
+            log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
     return detections, problems
 
 

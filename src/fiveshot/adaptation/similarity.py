@@ -47,13 +47,20 @@ def _channel(
     recorded: NormalisedFeatures, support: Support, channel: int, background: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Of one feature channel: how like each other the shots are, and how like them each frame is."""
-    templates = [recorded.frames(int(a), int(b))[channel] - background for a, b in support.shots]
+    templates = shot_templates(recorded, support, channel, background)
     reach = max(1, int(SLACK * np.mean([len(template) for template in templates])))
     by_shot = correlations(recorded, channel, background, templates)
     by_shot = maximum_filter1d(by_shot, 2 * reach + 1, axis=1, mode="nearest")
     among = by_shot[:, support.shots.sum(axis=1) // 2]
     others = among[~np.eye(len(among), dtype=bool)]  # a shot is not compared with itself
     return float(others.mean()), by_shot.mean(axis=0)
+
+
+def shot_templates(
+    recorded: NormalisedFeatures, support: Support, channel: int, background: np.ndarray
+) -> list[np.ndarray]:
+    """The shots in one feature channel less the background: (frames, mels) each."""
+    return [recorded.frames(int(a), int(b))[channel] - background for a, b in support.shots]
 
 
 def correlations(

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from fiveshot.adaptation.episode import Episode, Progress
-from fiveshot.adaptation.similarity import LEAST_LEVEL, background_level, correlations
+from fiveshot.adaptation.similarity import LEAST_LEVEL, background_level, correlations, shot_templates
 from fiveshot.core.config import Config
 
 VERSION = 2  # raise when the same settings come to give other scores
@@ -89,7 +89,7 @@ class Template:
         features, shots = episode.features, episode.support.shots
         channels = []
         for channel, background in enumerate(background_level(features, episode.support)):
-            templates = [features.frames(int(a), int(b))[channel] - background for a, b in shots]
+            templates = shot_templates(features, episode.support, channel, background)
             rows = correlations(features, channel, background, templates)
             scores = np.stack([covering(row, len(t)) for row, t in zip(rows, templates, strict=True)])
             among = scores_among_shots(scores, shots)

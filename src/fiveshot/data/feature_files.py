@@ -68,10 +68,7 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
             check()
             n_frames += len(next(iter(block.values())))
             for kind, values in block.items():
-                if not np.isfinite(values).all():
-                    raise FiveshotError(
-                        f"{recording.audio}: the features are not finite; check the audio for overflow."
-                    )
+                check_finite(values, recording.audio)
                 _append(file, kind, values, n_frames)
                 sums[kind] += (
                     values.size,
@@ -87,6 +84,16 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
         write_attribute(file, "made_from", json.dumps(sources, sort_keys=True))
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
+
+
+def check_finite(values: np.ndarray, source: object) -> None:
+    """Refuse features that are not numbers; `source` is the audio they are of.
+
+    Raises:
+        FiveshotError: a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise FiveshotError(f"{source}: the features are not finite; check the audio for overflow.")
 
 
 def _append(file: h5py.File, kind: str, values: np.ndarray, n_frames: int) -> None:

@@ -25,7 +25,7 @@ from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
 from fiveshot.run.folder import Run, write_rows
 from fiveshot.training.augment import mask
 from fiveshot.training.dataset import TrainingData, batches, epoch_draw, window_loader, windows_per_class
-from fiveshot.training.windows import LabelledFile
+from fiveshot.training.windows import LabelledFile, marks_of
 
 log = logging.getLogger("fiveshot")
 NAMED = 5  # recordings in a message
@@ -229,11 +229,6 @@ def changed(info: CheckpointInfo, files: list[LabelledFile], config: Config) -> 
     old, new = set(info.recordings), set(marks_of(files))
     counts = f"{len(new - old)} new, {len(old - new)} gone"
     return [*changes(before, now), *([f"training recordings changed ({counts})"] if old != new else [])]
-
-
-def marks_of(files: list[LabelledFile]) -> list[str]:
-    """What tells these training recordings, with their annotations, from others."""
-    return sorted(file.features.mark for file in files)
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:

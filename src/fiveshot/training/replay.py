@@ -21,7 +21,7 @@ from fiveshot.core.files import changes
 from fiveshot.core.frames import window_labels
 from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
-from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, window_set
+from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, marks_of, window_set
 
 
 def replay_settings(config: Config) -> dict:
@@ -93,8 +93,7 @@ def draw_replay(files: list[LabelledFile], config: Config) -> Replay:
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
     features, lengths, labels = class_crops(files, windows, config, rng)
-    marks = sorted(file.features.mark for file in files)
-    return Replay(features, lengths, labels, replay_settings(config), marks)
+    return Replay(features, lengths, labels, replay_settings(config), marks_of(files))
 
 
 def replay_path(checkpoint: Path) -> Path:
@@ -105,10 +104,9 @@ def replay_path(checkpoint: Path) -> Path:
 def keep_replay(checkpoint: Path, files: list[LabelledFile], config: Config) -> None:
     """Write the windows beside the checkpoint, unless the same are there."""
     path = replay_path(checkpoint)
-    marks = sorted(file.features.mark for file in files)
     with suppress(FiveshotError):
-        stored = Replay.read(path)
-        if (stored.settings, stored.recordings) == (replay_settings(config), marks):
+        stored = Replay.read(path)  # all of it, so that damage is found and repaired here
+        if (stored.settings, stored.recordings) == (replay_settings(config), marks_of(files)):
             return
     draw_replay(files, config).write(path)
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, Problems
+from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.frames import IGNORED, event_frames, window_labels, window_starts
 from fiveshot.data.corpus import Recording, class_label, training_classes
 from fiveshot.data.feature_files import FeatureFile, open_recording
@@ -207,7 +207,7 @@ def window_set(windows: list[Window]) -> WindowSet:
 
 def labelled_files(
     run: Run, config: Config, recordings: tuple[Recording, ...], strict: bool
-) -> tuple[list[LabelledFile], list[str], list[Problem]]:
+) -> tuple[list[LabelledFile], list[str], Problems]:
     """Training recordings with a label per frame, the classes counted from 1, and what was left out."""
     files, problems = {}, Problems(strict)
     for recording in recordings:
@@ -225,3 +225,8 @@ def labelled_files(
         for recording, file in files.items()
     ]
     return labelled, classes, problems
+
+
+def marks_of(files: list[LabelledFile]) -> list[str]:
+    """What tells these training recordings, with their annotations, from others."""
+    return sorted(file.features.mark for file in files)
