@@ -83,7 +83,7 @@ def test_a_mistake_inside_a_run_is_said_once(tmp_path, monkeypatch, capsys):
 
 def test_a_stopped_call_is_one_line_and_130(tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, raising(KeyboardInterrupt()), "--run", tmp_path) == 130
-    assert capsys.readouterr().err == f"{LINE}\n"
+    assert capsys.readouterr().err.strip() == LINE
 
 
 def test_an_error_of_the_program_itself_is_not_hidden(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +70,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise WriteError(
             f"{folder}: the folder cannot be written ({error.strerror}); choose another or free its rights."
         ) from error
+    _unlock_in_children()
     with lock:
         _hold(lock, folder)
         _held.add(lock)
@@ -82,14 +84,16 @@ def locked(folder: Path) -> Iterator[None]:
 _held: set[BinaryIO] = set()
 
 
-def _let_go() -> None:
+@cache
+def _unlock_in_children() -> None:
+    """A DataLoader worker that outlives this process for a moment must not keep its locks."""
+    os.register_at_fork(after_in_child=_release_all)
+
+
+def _release_all() -> None:
     for lock in _held:
         lock.close()
     _held.clear()
-
-
-# A loading process that outlives this one for a moment is not to keep its locks.
-os.register_at_fork(after_in_child=_let_go)
 
 
 def _hold(lock: BinaryIO, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.places import base_config, home, in_clone, shipped_config
 from fiveshot.run.overrides import Overrides, overrides_of
-from fiveshot.run.signals import LINE, leave, stoppable
+from fiveshot.run.signals import LINE, stoppable
 
 if TYPE_CHECKING:
     from fiveshot.core.config import Config
@@ -112,21 +113,20 @@ def _in_run(stage: str, work: Callable, arguments: argparse.Namespace) -> int:
 
 def run_command(work: Callable[[Any], int], arguments: argparse.Namespace | None) -> int:
     """Call `work(arguments)`; a user's mistake becomes one line and 1, Ctrl-C one line and 130."""
-    with stoppable() as watch:
+    with stoppable() as interruption:
         try:
             return work(arguments)
-        except FiveshotError as error:
+        except BaseException as error:
+            # A library that is interrupted may turn that into an error of its own.
+            number = interruption.number or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0)
+            if number:
+                print(f"\n{LINE}", file=sys.stderr)  # below whatever a progress bar has left
+                return 128 + number
+            if not isinstance(error, FiveshotError):
+                raise
             if not getattr(error, "logged", False):
                 print(f"error: {error}", file=sys.stderr)
             return 1
-        except BaseException as error:
-            # A library that is interrupted may turn that into an error of its own.
-            if watch.number:
-                leave(watch.number)
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            print(LINE, file=sys.stderr)
-            return 130
 
 
 def refuse(message: str) -> NoReturn:

@@ -1,23 +1,23 @@
-"""Ctrl-C and termination: the process answers within a moment, with one line, whatever it is busy with.
+"""Ctrl-C and termination: an exception in the main thread, one line, and exit code 130 or 143.
 
-The main thread is told first, so that it can put its things in order. When it does not come back in time,
-because it is deep inside a long computation, a second thread ends the process; files appear whole or not at
-all, so that nothing is lost by that.
+The exception comes when the interpreter runs again, at the latest at the end of the library call under way.
+Files are written atomically, so that it may come anywhere.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-GRACE_S = 1.2  # for the main thread to end by itself
+REPEAT_S = 1.0  # run.sh passes on what the terminal has sent to every process: signals come in twos
 LINE = "stopped; what is done is kept, and the same command goes on from here."
 
 
@@ -25,91 +25,65 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C, or the end asked for by the system."""
 
 
-_unsaid = threading.Lock()
-
-
-def _say_once() -> None:
-    if _unsaid.acquire(blocking=False):
-        os.write(2, f"\n{LINE}\n".encode())  # below whatever a progress bar has left
-
-
-class _Watch:
-    """Ends the process when the main thread does not; `number` is the signal that came, or 0."""
+class Interruption:
+    """The handler of one process; `number` is the first signal that came, or 0."""
 
     def __init__(self) -> None:
         self.number = 0
+        self.process = os.getpid()
+        self.raised_s = -REPEAT_S
 
-    def start(self) -> None:
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.writer, False)
-        self.ended = threading.Event()
-        threading.Thread(target=self._wait, daemon=True).start()
-
-    def _wait(self) -> None:
-        # The system's handler writes the signal's number here at once, even while the main thread is busy.
-        # Loading processes that end are signalled as well: those numbers are not ours.
-        number = next(n for n in iter(lambda: os.read(self.reader, 1)[0], None) if n in (0, *SIGNALS))
-        if number and not self.ended.wait(GRACE_S):
-            _say_once()
-            os._exit(128 + number)
-        self.ended.wait()
-        os.close(self.reader)
-        os.close(self.writer)
-
-    def raise_in_main(self, number: int, _: object) -> None:
-        first, self.number = self.number == 0, number
-        if first:
-            # Raised where nobody can catch it, it would be printed: the other thread ends the process then.
-            sys.unraisablehook = lambda _: None
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Raise `Stopped`, once for signals that come together."""
+        if os.getpid() != self.process:  # in a forked DataLoader worker that has not begun yet
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
+        self.number = self.number or number
+        if time.monotonic() - self.raised_s >= REPEAT_S:
+            self.raised_s = time.monotonic()
+            # torch would raise an error of its own for DataLoader workers that end by the same signal.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise Stopped
 
-    def close(self) -> None:
-        os.write(self.writer, b"\0")
-        self.ended.set()
+    def raise_again(self) -> None:
+        """Send the signal once more, after `Stopped` got lost."""
+        self.raised_s = -REPEAT_S
+        os.kill(self.process, self.number)
 
 
-_watching: list[_Watch] = []
-
-
-def _leave_it_to_the_parent() -> None:
-    if _watching:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-# A loading process is told to end by the one that forked it, and has nothing to say.
-os.register_at_fork(after_in_child=_leave_it_to_the_parent)
+def leave_signals_to_the_parent(_: int = 0) -> None:
+    """Make a DataLoader worker (`worker_init_fn`) end when it is told to, without a word on how it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Its thread that hands over tensors prints a traceback when the parent goes; errors travel as values.
+    sys.excepthook = lambda *_: None
 
 
 @contextmanager
-def stoppable() -> Iterator[_Watch]:
-    """Within the block, SIGINT and SIGTERM raise `Stopped` here, or end the process soon after.
+def stoppable() -> Iterator[Interruption]:
+    """Within the block, SIGINT and SIGTERM raise `Stopped`; after one that did, they are ignored.
 
     In a thread other than the main one, nothing changes.
     """
-    watch = _Watch()
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield watch
+        yield interruption
         return
-    watch.start()
-    before = {number: signal.signal(number, watch.raise_in_main) for number in SIGNALS}
-    _watching.append(watch)
-    wakeup = signal.set_wakeup_fd(watch.writer, warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+
+    def lost(unraisable: Any) -> None:
+        # Raised in a destructor, an exception is printed and forgotten.
+        if isinstance(unraisable.exc_value, Stopped):
+            threading.Timer(0.1, interruption.raise_again).start()
+        else:
+            hook(unraisable)
+
+    sys.unraisablehook = lost
+    before = {number: signal.signal(number, interruption.handle) for number in SIGNALS}
     try:
-        yield watch
+        yield interruption
     finally:
-        _watching.remove(watch)
-        signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
-        watch.close()
-
-
-def leave(number: int) -> NoReturn:
-    """Say the line, and end without a long farewell."""
-    _say_once()
-    # Loading processes have been told to end as well; that they did is no news.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    atexit._run_exitfuncs()
-    os._exit(128 + number)
+            signal.signal(number, signal.SIG_IGN if interruption.number else handler)
+        sys.unraisablehook = hook

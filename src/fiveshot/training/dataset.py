@@ -24,6 +24,7 @@ from fiveshot.core.frames import window_labels
 from fiveshot.data.corpus import Corpus
 from fiveshot.data.feature_files import normalisation
 from fiveshot.run.folder import Run
+from fiveshot.run.signals import leave_signals_to_the_parent
 from fiveshot.training.augment import time_filter
 from fiveshot.training.windows import LabelledFile, WindowSet, labelled_files, list_windows, split_windows
 
@@ -168,6 +169,7 @@ def window_loader(
         collate_fn=_collated,
         num_workers=config.compute.workers or automatic,
         pin_memory=backend.device.type == "cuda",
+        worker_init_fn=leave_signals_to_the_parent,
     )
 
 
