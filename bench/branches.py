@@ -17,17 +17,17 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from fiveshot.adaptation.finetune import probability_path, read_probabilities
 from fiveshot.core.config import Config, Detect, load_config
 from fiveshot.data.corpus import Recording, read_corpus
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, detect, wanted_branches
+from fiveshot.detection.postprocess import BRANCHES, detect, wanted_branches
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.cli import run_command
 from fiveshot.run.folder import Run
 
 
-def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, RecordingProbabilities]]:
+def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, FrameScores]]:
     """The settings of a run, and the probabilities of each of its recordings."""
     config = load_config(folder / "config.yaml", None, settings)
     folders = config.corpus
@@ -36,10 +36,10 @@ def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, R
         data, folders.training_folder, folders.test_folder, need_train=False, shots=config.shots
     ).test
     run = Run(folder)
-    return config, {recording: read_probabilities(probability_path(run, recording)) for recording in test}
+    return config, {recording: FrameScores.read(scores_path(run, recording)) for recording in test}
 
 
-def score(found: dict[Recording, RecordingProbabilities], settings: Detect) -> dict[str, float]:
+def score(found: dict[Recording, FrameScores], settings: Detect) -> dict[str, float]:
     """Official overall F, mean over subsets, and F of each subset, in %."""
     predictions = {}
     for recording, probabilities in found.items():

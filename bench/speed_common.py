@@ -17,10 +17,11 @@ import soundfile
 import torch
 
 from fiveshot.adaptation.branch import Task
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.support import Support
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Recording
 from fiveshot.network.checkpoint import build_network
@@ -93,9 +94,9 @@ class Bench:
         torch.manual_seed(0)
         return build_network(self.config, CLASSES).to(self.backend.device).eval()
 
-    def recorded(self, seconds: float) -> Recorded:
+    def recorded(self, seconds: float) -> NormalisedFeatures:
         file = Noise(int(seconds * self.frame_rate), self.config)
-        return Recorded(file, np.zeros(len(file.values)), np.ones(len(file.values)))
+        return NormalisedFeatures(file, Normalisation(np.zeros(len(file.values)), np.ones(len(file.values))))
 
     def task(self, seconds: float) -> Task:
         """A recording that begins with five shots and the gaps between them."""

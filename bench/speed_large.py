@@ -21,9 +21,10 @@ from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
 from fiveshot.data.feature_files import FeatureFile, normalisation, open_features, write_blocks
 from fiveshot.detection.figures import event_rows
+from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
-from fiveshot.detection.postprocess import BRANCHES, RecordingProbabilities, detect
+from fiveshot.detection.postprocess import BRANCHES, detect
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
@@ -167,15 +168,15 @@ def _active(spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
     return inside
 
 
-def _found(spans: np.ndarray, n_frames: int, config: Config) -> RecordingProbabilities:
+def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
     """Probabilities that know the events."""
     curve = (0.05 + 0.9 * _active(spans, n_frames, config)).astype(np.float32)
     curves, levels = dict.fromkeys(BRANCHES, curve), dict.fromkeys(BRANCHES, 0.9)
     rate, alike = config.features.frame_rate, np.ones(n_frames, np.float32)
-    return RecordingProbabilities("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
+    return FrameScores("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
 
 
-def _draw(folder: Path, file: FeatureFile, found: RecordingProbabilities, events: EventRows) -> None:
+def _draw(folder: Path, file: FeatureFile, found: FrameScores, events: EventRows) -> None:
     shown = np.concatenate([events.positive, events.detections])
     for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), int(end_s * file.frame_rate)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fiveshot.adaptation.branch import Task
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
-from fiveshot.adaptation.inference import FrozenWindows, Recorded, embeddings
+from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, embeddings
 from fiveshot.adaptation.sed import fit_sed
-from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import support_windows
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.config import Config
@@ -263,7 +263,7 @@ def heads_on_steps(bench: Bench) -> dict[str, float]:
     return row | {"difference": float((found["plain"] - found["steps"]).abs().max())}
 
 
-def windows_at_once(recorded: Recorded, starts: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+def windows_at_once(recorded: NormalisedFeatures, starts: np.ndarray, frames: int) -> Iterator[np.ndarray]:
     """The windows that begin there, some at a time: (windows, channels, frames, mels)."""
     for i in range(0, len(starts), AT_ONCE):
         yield np.stack([recorded.frames(int(s), int(s) + frames) for s in starts[i : i + AT_ONCE]])
@@ -301,7 +301,7 @@ def query_pass(bench: Bench) -> dict[str, float]:
 def whole_events(bench: Bench) -> dict[str, float]:
     """Likeness of a recording of ten minutes to its shots."""
     task = bench.task(10 * MINUTE_S)
-    return {"s": bench.seconds(lambda: likeness(task.recorded, task.support), least=1)}
+    return {"s": bench.seconds(lambda: shot_similarity(task.recorded, task.support), least=1)}
 
 
 def long_recording(bench: Bench) -> dict[str, float]:

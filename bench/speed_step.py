@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fiveshot.adaptation.branch import Task, query_windows
 from fiveshot.adaptation.frozen import pass_frozen
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import SedAdaptation, SedBranch, SedData, initial_vectors
 from fiveshot.core.config import Config
 from fiveshot.core.frames import IGNORED, query_starts
@@ -92,7 +92,9 @@ def _adaptation(
     return SedAdaptation(branch, SedData(support, training, query, None), task, config, bench.backend)
 
 
-def _published(bench: Bench, branch: SedBranch, windows: Windows, phase: int, recorded: Recorded) -> None:
+def _published(
+    bench: Bench, branch: SedBranch, windows: Windows, phase: int, recorded: NormalisedFeatures
+) -> None:
     """Gradients of a step, every window through every block."""
     settings = bench.config.finetune.sed
     stride = settings.training_stride
@@ -133,7 +135,7 @@ def _backward(
 
 
 @torch.no_grad()
-def _predicted(bench: Bench, branch: SedBranch, recorded: Recorded) -> None:
+def _predicted(bench: Bench, branch: SedBranch, recorded: NormalisedFeatures) -> None:
     frames = bench.config.windows.frames
     starts = query_starts(recorded.n_frames, frames, bench.config.windows.hop_frames)
     for cut in windows_at_once(recorded, starts, frames):

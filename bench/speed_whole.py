@@ -24,13 +24,12 @@ from speed_parts import training_windows, training_work
 from fiveshot.adaptation.finetune import Trained, finetune_recording
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.data.corpus import Corpus, class_label
-from fiveshot.data.extraction import extract
+from fiveshot.data.extraction import extract, write_features
 from fiveshot.data.feature_files import (
     FeatureFile,
     normalisation,
     open_features,
     write_blocks,
-    write_features,
 )
 from fiveshot.detection.postprocess import BRANCHES, detect
 from fiveshot.network.checkpoint import CheckpointInfo
@@ -142,8 +141,7 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         write_features(path, recording, config.features, {"made by": "bench"})
         clock.end("features_s")
         file = open_features(path, config.features)
-        mean, deviation = normalisation([file])
-        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), mean, deviation, 1, {})
+        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), normalisation([file]), 1, {})
         sources = {name: {"made by": "bench"} for name in BRANCHES}
         windows = training_windows(bench, bench.config, network)
         trained = Trained(network, info, lambda: windows, sources)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.core.compute import Backend, choose_backend
 from fiveshot.core.config import Config, load_config
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data import feature_files as store
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Corpus, Recording
@@ -20,7 +21,7 @@ from fiveshot.run.folder import Run
 from fiveshot.training.dataset import training_data
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parent / "golden"
 MELS = 16
 LOW, HIGH = slice(1, 6), slice(9, 14)  # bright bands of two kinds of event
 SETTINGS = (
@@ -98,10 +99,12 @@ class Frames:
         return self.values[:, first:end].astype(np.float32)
 
 
-def recorded(values: np.ndarray) -> Recorded:
+def recorded(values: np.ndarray) -> NormalisedFeatures:
     """Features ([channels,] frames, mels) as a standardised recording."""
     channels = len(values) if values.ndim == 3 else 1
-    return Recorded(Frames(values), np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    return NormalisedFeatures(
+        Frames(values), Normalisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    )
 
 
 def make_recording(split: str, name: str, table: EventTable, n_frames: int, subset: str = "OWL") -> Recording:

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from test_end_to_end import place as place  # a fixture: a corpus, and a run of all stages on it
+from stage_calls import whole_run
 
 import fiveshot
 from fiveshot.core.errors import FiveshotError
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return whole_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def test_a_folder_that_is_no_trained_run_is_named(place, tmp_path):
     shutil.copytree(place / "run" / "checkpoints", tmp_path / "checkpoints")
     shutil.copy(place / "run" / "config.yaml", tmp_path)
     (tmp_path / "checkpoints" / "replay.h5").unlink()
-    with pytest.raises(FiveshotError, match=r"replay\.h5.*run the train stage again"):
+    with pytest.raises(FiveshotError, match=r"replay\.h5: no replayed training windows yet"):
         fiveshot.Detector.load(tmp_path)
 
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from pretended import pretended_gpu
+from fake_cuda import fake_cuda
 from small import small_config
 
 from bench import speed
@@ -95,7 +95,7 @@ ON_THE_DEVICE = (
 def test_a_row_runs_on_a_gpu(quick, monkeypatch, name):
     monkeypatch.setattr(speed_whole, "STEPS_ON_GPU", 2)
     config = small_config("compute.device=cuda", "compute.workers=1")
-    with pretended_gpu(monkeypatch):
+    with fake_cuda(monkeypatch):
         row = speed.measure(name, config)
     assert row["s"] > 0 and row.get("difference", 0.0) < SAME
 

@@ -20,7 +20,7 @@ from typing import Any
 __version__ = "0.1.0"
 _PUBLIC = {
     "Detector": "fiveshot.detector",
-    "Events": "fiveshot.core.events",
+    "Events": "fiveshot.data.events",
     "evaluate": "fiveshot.detection.metric",
     "load_config": "fiveshot.detector",
 }

@@ -18,22 +18,23 @@ import numpy as np
 
 from fiveshot.adaptation.branch import make_task
 from fiveshot.adaptation.finetune import training_windows
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import fit_sed
-from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import Support, check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.compute import Backend, choose_backend, seed_of
 from fiveshot.core.config import Config, build_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.events import Events
 from fiveshot.core.places import base_config, shipped_config
 from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
+from fiveshot.data.events import Events
 from fiveshot.data.features import feature_blocks
-from fiveshot.detection.postprocess import RecordingProbabilities, detect, shots_are_long, wanted_branches
+from fiveshot.detection.frame_scores import FrameScores
+from fiveshot.detection.postprocess import detect, shots_are_long, wanted_branches
 from fiveshot.network.checkpoint import CheckpointInfo, load_network
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
@@ -90,7 +91,7 @@ class Scores:
         config: settings, of which `detect` makes events.
     """
 
-    frame_scores: RecordingProbabilities
+    frame_scores: FrameScores
     config: Config
 
     def detect(self, settings: Sequence[str] = ()) -> Events:
@@ -181,7 +182,7 @@ class Detector:
         source, blocks = self._waveform(audio, sample_rate)
         features = _features(source, blocks, self.config)
         support = self._support(source, features, marked)
-        recorded = Recorded(features, self.info.mean, self.info.deviation)
+        recorded = NormalisedFeatures(features, self.info.normalisation)
         long_shots = shots_are_long(support.shots, self.config.detect)
         seed = seed_of(self.config.seed, subset, name or Path(source).stem)
         task = make_task(recorded, support, long_shots, seed, self.network, self.config, self.backend)
@@ -193,14 +194,14 @@ class Detector:
                 fitted[method] = fit_sed(self.network, task, training, self.config, self.backend, step)
             else:
                 fitted[method] = fit_te_vad(self.network, task, self.config, self.backend, step)
-        scores = RecordingProbabilities(
+        scores = FrameScores(
             audio_name=source,
             frame_rate=features.frame_rate,
             widen_s=self.config.labels.widen_s,
             shots_s=marked.as_array(),
             branches={method: one.probability for method, one in fitted.items()},
             levels={method: one.confidence_level for method, one in fitted.items()},
-            likeness=likeness(recorded, support),
+            similarity=shot_similarity(recorded, support),
         )
         return Scores(scores, self.config)
 

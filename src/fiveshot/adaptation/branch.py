@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
-from fiveshot.adaptation.inference import FrozenWindows, Predict, Recorded, embeddings
+from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, Predict, embeddings
 from fiveshot.adaptation.support import Support, support_windows
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
@@ -30,7 +30,7 @@ Progress = Callable[[int], None]
 class Task:
     """One recording to adapt to: its features, its support, and the seed that all its draws follow from."""
 
-    recorded: Recorded
+    recorded: NormalisedFeatures
     support: Support
     features: np.ndarray  # (channels, frames, mels), standardised, as far as shots and gaps reach
     long_shots: bool  # the mean shot is longer than detect.long_shot_frames
@@ -72,7 +72,7 @@ class Branch(nn.Module):
 
 
 def make_task(
-    recorded: Recorded,
+    recorded: NormalisedFeatures,
     support: Support,
     long_shots: bool,
     seed: int,
@@ -89,7 +89,7 @@ def make_task(
 
 
 def with_mined_gaps(
-    recorded: Recorded, support: Support, network: FewShotNetwork, backend: Backend
+    recorded: NormalisedFeatures, support: Support, network: FewShotNetwork, backend: Backend
 ) -> Support:
     """Add the query's frames least similar to the shots (cosine of embeddings), as many as the shots have."""
     per_step = network.frames_per_step

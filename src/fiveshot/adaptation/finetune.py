@@ -6,22 +6,20 @@ from; where all are unchanged it is kept, so that post-processing can be repeate
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from fiveshot.adaptation.branch import BranchScores, Task, make_task
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import fit_sed
-from fiveshot.adaptation.similarity import likeness
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import check_shots, find_support
 from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.compute import Backend, seed_of
@@ -30,23 +28,10 @@ from fiveshot.core.errors import FiveshotError, Problem, WriteError
 from fiveshot.core.files import changes
 from fiveshot.data.annotations import shots_of
 from fiveshot.data.corpus import Corpus, Recording
-from fiveshot.data.feature_files import (
-    DAMAGE,
-    FeatureFile,
-    new_hdf5,
-    open_recording,
-    read_attribute,
-    write_array,
-    write_attribute,
-)
+from fiveshot.data.feature_files import FeatureFile, open_recording
 from fiveshot.detection.duplicates import same_tasks
-from fiveshot.detection.postprocess import (
-    BRANCHES,
-    RecordingProbabilities,
-    detect,
-    shots_are_long,
-    wanted_branches,
-)
+from fiveshot.detection.frame_scores import FrameScores, scores_path
+from fiveshot.detection.postprocess import BRANCHES, detect, shots_are_long, wanted_branches
 from fiveshot.detection.predictions import Detection
 from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
@@ -101,7 +86,7 @@ def training_windows(
 ) -> LowWindows:
     """The training windows that the SED branch keeps learning from, after the frozen blocks."""
     settings = config.finetune.sed
-    features, labels = replay.normalised(info.mean, info.deviation), replay.labels
+    features, labels = replay.normalised(info.normalisation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
     wanted = labels > 0 if settings.negative_weight == 0 else labels >= 0
     wanted = None if settings.batch_norm == "adapting" else wanted
@@ -137,11 +122,6 @@ def _sources(config: Config, checkpoint: str) -> dict[str, dict]:
     return found
 
 
-def probability_path(run: Run, recording: Recording) -> Path:
-    """Where the probabilities of a test recording lie."""
-    return run.probabilities / f"{recording.key}.h5"
-
-
 def finetune_recording(
     path: Path,
     recording: Recording,
@@ -149,8 +129,8 @@ def finetune_recording(
     trained: Trained,
     config: Config,
     backend: Backend,
-    same: RecordingProbabilities | None = None,
-) -> RecordingProbabilities:
+    same: FrameScores | None = None,
+) -> FrameScores:
     """Bring one probability file up to date and return what it holds; each branch is kept or made.
 
     `same`: what was found in another recording that is the same task (doubles.py), taken for this one too.
@@ -161,35 +141,35 @@ def finetune_recording(
     if kept is not None and not missing:
         return kept
     if same is not None:
-        write_probabilities(path, same, sources)
+        same.write(path, sources)
         return same
     task = recording_task(recording, file, trained, config, backend)
     judged = _fit(missing, task, recording, trained, config, backend)
-    found = RecordingProbabilities(
+    found = FrameScores(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
         widen_s=config.labels.widen_s,
         shots_s=_shots_s(recording, config.shots),
         branches=(kept.branches if kept else {}) | {name: one.probability for name, one in judged.items()},
         levels=(kept.levels if kept else {}) | {name: one.confidence_level for name, one in judged.items()},
-        likeness=kept.likeness if kept else likeness(task.recorded, task.support),
+        similarity=kept.similarity if kept else shot_similarity(task.recorded, task.support),
     )
-    write_probabilities(path, found, sources)
+    found.write(path, sources)
     return found
 
 
-def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> RecordingProbabilities | None:
+def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameScores | None:
     """What an earlier call made from the same; None where that is nothing, or cannot be read."""
     if not path.exists():
         return None
     try:
-        found, made_from = _read(path)
+        found, made_from = FrameScores.read_with_sources(path)
     except FiveshotError:
         log.info("%s: made anew, as its probability file is damaged", recording.key)
         return None
     if found.audio_name != recording.audio_name:  # of a version that took the csv's word for it
         found = replace(found, audio_name=recording.audio_name)
-        write_probabilities(path, found, made_from)
+        found.write(path, made_from)
     different = {name: changes(made_from[name], sources[name]) for name in found.branches}
     for name, texts in different.items():
         if texts:
@@ -239,55 +219,9 @@ def recording_task(
     )
     check_shots(support, str(recording.csv))
     long_shots = shots_are_long(support.shots, config.detect)
-    recorded = Recorded(file, trained.info.mean, trained.info.deviation)
+    recorded = NormalisedFeatures(file, trained.info.normalisation)
     seed = seed_of(config.seed, recording.subset, recording.name)
     return make_task(recorded, support, long_shots, seed, trained.network, config, backend)
-
-
-def write_probabilities(path: Path, found: RecordingProbabilities, sources: dict[str, dict]) -> None:
-    """Write P(POS) per frame and branch with all else that post-processing needs, as a whole.
-
-    `sources`: branch → what its probabilities were made from. All of it is guarded as in feature files.
-    """
-    with new_hdf5(path) as (file, _):
-        write_attribute(file, "audio_name", found.audio_name)
-        write_attribute(file, "branches", " ".join(found.branches))
-        file.attrs.update(frame_rate=found.frame_rate, widen_s=found.widen_s)
-        write_array(file, "shots_s", found.shots_s)
-        for name, values in {"likeness": found.likeness, **found.branches}.items():
-            write_array(file, name, values.astype(np.float32))
-        for name in found.branches:
-            file[name].attrs["confidence_level"] = found.levels[name]
-            write_attribute(file[name], "made_from", json.dumps(sources[name], sort_keys=True))
-
-
-def read_probabilities(path: Path) -> RecordingProbabilities:
-    """Read a probability file; FiveshotError where it is absent or damaged."""
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[RecordingProbabilities, dict[str, dict]]:
-    """A probability file, and what each branch in it was made from."""
-    try:
-        with h5py.File(path) as file:
-            names = read_attribute(file, "branches").split()
-            made_from = {name: json.loads(read_attribute(file[name], "made_from")) for name in names}
-            found = RecordingProbabilities(
-                audio_name=read_attribute(file, "audio_name"),
-                frame_rate=float(file.attrs["frame_rate"]),
-                widen_s=float(file.attrs["widen_s"]),
-                shots_s=file["shots_s"][:],
-                branches={name: file[name][:] for name in names},
-                levels={name: float(file[name].attrs["confidence_level"]) for name in names},
-                likeness=file["likeness"][:],
-            )
-            return found, made_from
-    except FileNotFoundError as error:
-        raise FiveshotError(f"{path}: no probabilities yet; run the finetune stage first.") from error
-    except DAMAGE as error:
-        raise FiveshotError(
-            f"{path}: a damaged probability file; run the finetune stage again, which makes it anew."
-        ) from error
 
 
 def finetune_all(
@@ -303,7 +237,7 @@ def finetune_all(
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
         try:
             file = open_recording(run, config, recording)
-            path = probability_path(run, recording)
+            path = scores_path(run, recording)
             same = fitted.get(twins.get(recording.key))
             found = finetune_recording(path, recording, file, trained, config, backend, same)
             events = detect(found, config.detect)

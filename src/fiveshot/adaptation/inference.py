@@ -19,6 +19,7 @@ from fiveshot.core.architecture import CONTEXT_FRAMES
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Windows
 from fiveshot.core.frames import query_starts, stitch
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.feature_files import FeatureFile
 from fiveshot.network.model import Encoder, FewShotNetwork
 from fiveshot.network.steps import to_frames
@@ -31,12 +32,11 @@ Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) â
 
 
 @dataclass(frozen=True)
-class Recorded:
+class NormalisedFeatures:
     """The standardised features of a recording, read as they are needed."""
 
     file: FeatureFile
-    mean: np.ndarray
-    deviation: np.ndarray
+    normalisation: Normalisation
 
     @property
     def n_frames(self) -> int:
@@ -45,8 +45,8 @@ class Recorded:
     def frames(self, first: int, end: int) -> np.ndarray:
         """(channels, end - first, mels) float32; zeros beyond the end."""
         raw = self.file.frames(first, min(end, self.n_frames))
-        values = (raw - self.mean[:, None, None]) / self.deviation[:, None, None]
-        return np.pad(values.astype(np.float32), ((0, 0), (0, end - first - values.shape[1]), (0, 0)))
+        values = self.normalisation.apply(raw)
+        return np.pad(values, ((0, 0), (0, end - first - values.shape[1]), (0, 0)))
 
 
 class FrozenWindows:
@@ -57,7 +57,7 @@ class FrozenWindows:
 
     def __init__(
         self,
-        recorded: Recorded,
+        recorded: NormalisedFeatures,
         first: int,
         end: int,
         windows: Windows,
@@ -78,7 +78,7 @@ class FrozenWindows:
         starts = self.starts[chosen]
         at = starts[:, None] + np.arange(self.window)
         features = np.empty(
-            (len(starts), len(self.recorded.mean), self.window, self.network.mels), np.float32
+            (len(starts), len(self.recorded.normalisation), self.window, self.network.mels), np.float32
         )
         # Windows that overlap are read together; those far from each other are not read across.
         order = np.argsort(starts, kind="stable")
@@ -141,7 +141,7 @@ class FrozenWindows:
 
 
 @torch.no_grad()
-def embeddings(recorded: Recorded, encoder: Encoder, backend: Backend) -> np.ndarray:
+def embeddings(recorded: NormalisedFeatures, encoder: Encoder, backend: Backend) -> np.ndarray:
     """The embedding of every step of the recording as a whole: (steps, embedding) float32."""
     per_step, rows = encoder.frames_per_step, []
     piece = -(-PIECE_FRAMES // per_step) * per_step

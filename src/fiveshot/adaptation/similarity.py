@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import maximum_filter1d
 
-from fiveshot.adaptation.inference import Recorded
+from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.support import Support
 
 BLOCK = 8192  # frames correlated at once
@@ -21,8 +21,8 @@ SILENCE = 1e-3  # deviation of standardised features below which a stretch is co
 LEAST_LEVEL = 0.1  # shots less like each other than this say nothing about other sounds
 
 
-def likeness(recorded: Recorded, support: Support) -> np.ndarray:
-    """Likeness of each frame, taken as the middle of an event, to the shots: (frames,) float32.
+def shot_similarity(recorded: NormalisedFeatures, support: Support) -> np.ndarray:
+    """Similarity of each frame, taken as the middle of an event, to the shots: (frames,) float32.
 
     Of several feature channels that one counts in which the shots are most alike: compression hides calls
     behind loud sounds, its absence hides faint ones. Where the shots are not alike in any, all is 1; so it
@@ -38,13 +38,13 @@ def likeness(recorded: Recorded, support: Support) -> np.ndarray:
     return (values / level).astype(np.float32)
 
 
-def _background(recorded: Recorded, support: Support) -> np.ndarray:
+def _background(recorded: NormalisedFeatures, support: Support) -> np.ndarray:
     """Median of each mel band up to the end of the last shot: (channels, mels)."""
     return np.median(recorded.frames(0, max(support.query_start, int(support.shots[:, 1].max()))), axis=1)
 
 
 def _channel(
-    recorded: Recorded, support: Support, channel: int, background: np.ndarray
+    recorded: NormalisedFeatures, support: Support, channel: int, background: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Of one feature channel: how like each other the shots are, and how like them each frame is."""
     templates = [recorded.frames(int(a), int(b))[channel] - background for a, b in support.shots]
@@ -57,7 +57,7 @@ def _channel(
 
 
 def correlations(
-    recorded: Recorded, channel: int, background: np.ndarray, templates: list[np.ndarray]
+    recorded: NormalisedFeatures, channel: int, background: np.ndarray, templates: list[np.ndarray]
 ) -> np.ndarray:
     """Normalised correlation of every template with the stretch around every frame, -1 to 1.
 
@@ -99,7 +99,9 @@ def _unit(template: np.ndarray) -> np.ndarray:
     return centred / norm if norm > SILENCE * np.sqrt(template.size) else np.zeros_like(centred)
 
 
-def _padded(recorded: Recorded, channel: int, background: np.ndarray, first: int, last: int) -> np.ndarray:
+def _padded(
+    recorded: NormalisedFeatures, channel: int, background: np.ndarray, first: int, last: int
+) -> np.ndarray:
     """Frames first..last less the background, zero beyond the recording: (last - first, mels)."""
     inside = slice(max(first, 0), min(last, recorded.n_frames))
     values = recorded.frames(inside.start, inside.stop)[channel] - background

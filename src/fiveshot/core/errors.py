@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,3 +56,48 @@ class Problem:
 
     def __str__(self) -> str:
         return escaped(f"{self.path}: {self.message}")
+
+
+class Problems(list[Problem]):
+    """What is left out, and why: the one way to go on without a bad recording, or to stop at it.
+
+    Example:
+        >>> problems = Problems(strict=False)
+        >>> with problems.skip(Path("a.wav")):
+        ...     raise FiveshotError("a.wav: no samples.")
+        >>> print(*problems)
+        a.wav: no samples.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        """`strict`: the first problem is raised in place of collected."""
+        super().__init__()
+        self.strict = strict
+
+    @contextmanager
+    def skip(self, path: Path) -> Iterator[None]:
+        """Leave the rest of the block out where it fails over `path`.
+
+        Raises:
+            WriteError: no other recording would fare better, so that these are never collected.
+            FiveshotError: with `strict`.
+        """
+        try:
+            yield
+        except WriteError:
+            raise
+        except FiveshotError as error:
+            if self.strict:
+                raise
+            self.append(Problem(path, str(error).removeprefix(f"{path}: ")))
+
+    def add(self, path: Path, message: str) -> None:
+        """Collect a problem that was found elsewhere.
+
+        Raises:
+            FiveshotError: with `strict`.
+        """
+        problem = Problem(path, message.removeprefix(f"{path}: "))
+        if self.strict:
+            raise FiveshotError(f"{problem} (stopped by --strict)")
+        self.append(problem)

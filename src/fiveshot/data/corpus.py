@@ -12,15 +12,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, escaped, steers
+from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, steers
 from fiveshot.data.annotations import (
     SHOTS,
     SINGLE_CLASS_COLUMN,
@@ -39,8 +38,6 @@ CSV_SUFFIX = ".csv"
 # Annotation tools round the end of the last event up; more than this is a wrong file.
 END_TOLERANCE_S = 0.1
 HEADINGS = ("split", "subset", "recordings", "minutes", "classes", "POS", "UNK", "sample rates", "channels")
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def read_corpus(
     """
     if not root.is_dir():
         raise FiveshotError(f"{root}: there is no such folder; give the one that holds {training_folder}.")
-    problems: list[Problem] = []
+    problems = Problems()
     train = _read_split(root / training_folder, "train", 0, problems) if need_train else []
     test = _read_split(root / test_folder, "test", shots, problems) if need_test else []
     named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
@@ -158,7 +155,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def _read_split(folder: Path, split: str, shots: int, problems: list[Problem]) -> list[Recording]:
+def _read_split(folder: Path, split: str, shots: int, problems: Problems) -> list[Recording]:
     if not folder.is_dir():
         raise FiveshotError(
             f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
@@ -176,7 +173,7 @@ def _read_split(folder: Path, split: str, shots: int, problems: list[Problem]) -
 
 
 def _read_subset(
-    folder: Path, split: str, shots: int, above: tuple[str, ...], problems: list[Problem]
+    folder: Path, split: str, shots: int, above: tuple[str, ...], problems: Problems
 ) -> list[Recording]:
     groups = _by_stem(_files(folder, (*above, os.path.realpath(folder)), problems))
     if not groups:
@@ -186,7 +183,7 @@ def _read_subset(
     return [item for item in recordings if item]
 
 
-def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
+def _entries(folder: Path, problems: Problems) -> list[Path]:
     """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind.
 
     Names that do not print are a problem: they would forge lines of reports, and are no keys for HDF5.
@@ -201,7 +198,7 @@ def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
     return [path for path in entries if path not in odd]
 
 
-def _files(folder: Path, above: tuple[str, ...], problems: list[Problem]) -> Iterator[Path]:
+def _files(folder: Path, above: tuple[str, ...], problems: Problems) -> Iterator[Path]:
     """Every file below a folder; links are followed, except one that leads back up to `above`."""
     for entry in _entries(folder, problems):
         if entry.is_dir():
@@ -232,7 +229,7 @@ def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | None:
+def _pair(group: list[Path], problems: Problems) -> tuple[Path, Path] | None:
     """The one audio file and the one csv of a group; anything else is a problem."""
     audio = [path for path in group if _kind(path) == "audio"]
     tables = [path for path in group if _kind(path) == "csv"]
@@ -250,30 +247,21 @@ def _pair(group: list[Path], problems: list[Problem]) -> tuple[Path, Path] | Non
 
 
 def _read_recording(
-    folder: Path, split: str, shots: int, audio: Path, csv: Path, problems: list[Problem]
+    folder: Path, split: str, shots: int, audio: Path, csv: Path, problems: Problems
 ) -> Recording | None:
-    subset = folder.name
-    info = _tried(audio, problems, lambda: probe(audio))
-    events = _tried(
-        csv, problems, lambda: read_test_csv(csv) if split == "test" else read_training_csv(csv, subset)
-    )
+    subset, info, events = folder.name, None, None
+    with problems.skip(audio):
+        info = probe(audio)
+    with problems.skip(csv):
+        events = read_test_csv(csv) if split == "test" else read_training_csv(csv, subset)
     if info is None or events is None:
         return None
-    events = _tried(csv, problems, lambda: _fitted(csv, events, info, shots))
-    if events is None:
-        return None
-    key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
-    described = (info.sample_rate, info.channels, info.duration_s, events, audio_name(csv))
-    return Recording(split, subset, _stem(audio), key, audio, csv, *described)
-
-
-def _tried(path: Path, problems: list[Problem], read: Callable[[], Value]) -> Value | None:
-    """What `read` returns; its FiveshotError becomes a problem of `path`, and None."""
-    try:
-        return read()
-    except FiveshotError as error:
-        problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
-        return None
+    with problems.skip(csv):
+        events = _fitted(csv, events, info, shots)
+        key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
+        described = (info.sample_rate, info.channels, info.duration_s, events, audio_name(csv))
+        return Recording(split, subset, _stem(audio), key, audio, csv, *described)
+    return None
 
 
 def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> EventTable:

@@ -20,10 +20,12 @@ from tqdm import tqdm
 
 from fiveshot.core.compute import available_cores
 from fiveshot.core.config import Config, Features
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
 from fiveshot.core.files import changes, locked
+from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
-from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_features
+from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_blocks
+from fiveshot.data.features import feature_blocks
 
 log = logging.getLogger("fiveshot")
 
@@ -54,16 +56,14 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
         (recording, feature_path(root, recording), config.features)
         for recording in corpus.train + corpus.test
     ]
-    problems: list[Problem] = []
+    problems = Problems(strict)
     written: Counter[str] = Counter()
     with closing(_results(jobs, config)) as results:
         for recording, result in tqdm(results, total=len(jobs), desc="features", unit="file"):
             if result.hopeless:
                 raise WriteError(result.error)
             if result.error:
-                problems.append(Problem(recording.audio, result.error.removeprefix(f"{recording.audio}: ")))
-                if strict:
-                    raise FiveshotError(f"{problems[0]} (stopped by --strict)")
+                problems.add(recording.audio, result.error)
             elif result.written:
                 written[result.why] += 1
     for why, count in written.items():
@@ -139,3 +139,9 @@ def extract_one(recording: Recording, path: Path, settings: Features) -> Result:
         return Result(error=str(error), hopeless=isinstance(error, WriteError))
     except OSError as error:
         return Result(error=f"could not be read or written ({error.strerror or error})")
+
+
+def write_features(path: Path, recording: Recording, settings: Features, sources: dict) -> None:
+    """Extract one recording, block by block, into a file that appears when it is whole."""
+    blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
+    write_blocks(path, recording, settings, sources, blocks)

@@ -6,29 +6,28 @@ keeps since version 1.10 in its own records, so that damage is an error and neve
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from fiveshot.core.config import Config, Features
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, sha256, whole_file
+from fiveshot.core.files import fingerprint, sha256
+from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
-from fiveshot.data.audio import read_blocks
-from fiveshot.data.corpus import Recording
-from fiveshot.data.features import feature_blocks
-from fiveshot.run.folder import Run
+
+if TYPE_CHECKING:  # the corpus needs a decoder
+    from fiveshot.data.corpus import Recording
+    from fiveshot.run.folder import Run
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
-VERSION = "v110"  # of the HDF5 format
-# What h5py says to a damaged file.
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
+STAGE = "feature"  # writes these files
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -57,74 +56,7 @@ def stored_sources(path: Path) -> dict | None:
         return None
 
 
-class _Sink(io.FileIO):
-    """A file whose failed writes are kept for later: HDF5 itself does not survive a full disk."""
-
-    error: OSError | None = None
-
-    def write(self, data: memoryview) -> int:
-        left = memoryview(data).cast("B")
-        try:
-            while left and self.error is None:
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.error = error
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def check(self) -> None:
-        """Raise what went wrong so far."""
-        if self.error is not None:
-            raise self.error
-
-
-@contextmanager
-def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """An HDF5 file to fill, which appears when it is whole, and a check that all could be written so far.
-
-    Raises:
-        WriteError: it could not be written.
-    """
-    with whole_file(path) as part, _Sink(part, "w+") as sink:
-        with h5py.File(sink, "w", libver=VERSION) as file:
-            yield file, sink.check
-        sink.check()
-
-
-def write_attribute(item: h5py.HLObject, name: str, text: str) -> None:
-    """Keep a text as an attribute of fixed length: those of variable length have no checksum."""
-    item.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
-
-
-def read_attribute(item: h5py.HLObject, name: str) -> str:
-    """A text that `write_attribute` kept."""
-    return bytes(item.attrs[name]).decode("utf-8", "surrogateescape")
-
-
-def write_array(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:
-    """Keep an array with a checksum, in one piece: (n, ...)."""
-    shape = (max(len(values), 1), *values.shape[1:])
-    return group.create_dataset(
-        name, data=values, maxshape=(None, *values.shape[1:]), chunks=shape, fletcher32=True
-    )
-
-
 Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
-
-
-def write_features(path: Path, recording: Recording, settings: Features, sources: dict) -> None:
-    """Extract one recording, block by block, into a file that appears when it is whole."""
-    blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
-    write_blocks(path, recording, settings, sources, blocks)
 
 
 def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
@@ -202,7 +134,7 @@ class FeatureFile:
 
     def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
         """Frames from `first` to `end`: (channels, frames, mels) float32."""
-        with _opened(self.path) as file:
+        with open_hdf5(self.path, "features", STAGE) as file:
             return np.stack([file[kind][first:end] for kind in self.channels]).astype(np.float32)
 
     def blocks(self, frames: int, context: int) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -218,7 +150,7 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
     Raises:
         FiveshotError: no such file, a damaged one, or one made with other settings.
     """
-    with _opened(path) as file:
+    with open_hdf5(path, "features", STAGE) as file:
         _check(file, path, settings)
         group = file["events"]
         events = EventTable(
@@ -240,19 +172,6 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
         )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise FiveshotError(f"{path}: no features yet; run the feature stage first.") from error
-    except DAMAGE as error:
-        raise FiveshotError(
-            f"{path}: a damaged feature file ({error}); run the feature stage again, which makes it anew."
-        ) from error
-
-
 def _check(file: h5py.File, path: Path, settings: Features) -> None:
     shape = int(file.attrs["n_frames"]), settings.mels
     missing = [kind for kind in settings.channels if kind not in file]
@@ -272,12 +191,12 @@ def _numbers(settings: Features) -> dict[str, float]:
     return values
 
 
-def normalisation(files: list[FeatureFile]) -> tuple[np.ndarray, np.ndarray]:
+def normalisation(files: list[FeatureFile]) -> Normalisation:
     """Mean and standard deviation over all frames of all files, one of each per channel: (channels,)."""
     totals = np.array([sum(file.sums[kind] for file in files) for kind in files[0].channels])
     mean = totals[:, 1] / totals[:, 0]
-    deviation = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
-    return mean.astype(np.float32), deviation.astype(np.float32)
+    std = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 1e-12))
+    return Normalisation(mean.astype(np.float32), std.astype(np.float32))
 
 
 def open_recording(run: Run, config: Config, recording: Recording) -> FeatureFile:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fiveshot.adaptation.finetune import probability_path, read_probabilities
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, WriteError
+from fiveshot.core.errors import Problem, Problems
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_recording
+from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import match_recording
 from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
-from fiveshot.detection.postprocess import RecordingProbabilities, fuse, threshold
+from fiveshot.detection.postprocess import fuse, threshold
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 
@@ -33,29 +33,25 @@ def draw_detections(
     """
     drawn: dict[str, int] = defaultdict(int)
     targets: list[Path] = []
-    problems: list[Problem] = []
+    problems = Problems(strict)
     for recording in recordings:
-        path = probability_path(run, recording)
+        path = scores_path(run, recording)
         if drawn[recording.subset] < config.metric.pictures and path.exists():
             drawn[recording.subset] += 1
             events = predictions.get(recording.key, np.zeros((0, 2)))
-            try:
+            with problems.skip(recording.audio):
                 targets += draw_recording(run, config, recording, events)
-            except FiveshotError as error:
-                if strict or isinstance(error, WriteError):
-                    raise
-                problems.append(Problem(recording.audio, str(error)))
     return targets, problems
 
 
 def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:
     """One picture for each stretch worth one."""
-    found = read_probabilities(probability_path(run, recording))
+    scores = FrameScores.read(scores_path(run, recording))
     file = open_recording(run, config, recording)
-    events = event_rows(recording, found, detected)
+    events = event_rows(recording, scores, detected)
     shown = np.concatenate([events.positive, detected])
     targets = []
-    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
+    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, scores.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), min(int(end_s * file.frame_rate), file.n_frames)
         target = run.pictures / f"{recording.key}_{first_s:.0f}s.png"
         plot_detection(
@@ -64,8 +60,8 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
             features=file.frames(first, end)[0],
             frame_rate=file.frame_rate,
             first_s=first / file.frame_rate,
-            probabilities={name: values[first:end] for name, values in _curves(found, config).items()},
-            threshold=_thresholds(found, config),
+            probabilities={name: values[first:end] for name, values in _curves(scores, config).items()},
+            threshold=_thresholds(scores, config),
             events=events,
             f_min=config.features.f_min,
             f_max=config.features.f_max,
@@ -74,28 +70,28 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
     return targets
 
 
-def _curves(found: RecordingProbabilities, config: Config) -> dict[str, np.ndarray]:
-    curves = dict(found.branches)
+def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
+    curves = dict(scores.branches)
     if config.detect.branches == "both":
-        curves["both"] = fuse(found, config.detect)[0]
+        curves["both"] = fuse(scores, config.detect)[0]
     if config.detect.likeness > 0:
-        curves["likeness"] = np.clip(found.likeness, 0, 1)
+        curves["likeness"] = np.clip(scores.similarity, 0, 1)
     return curves
 
 
-def _thresholds(found: RecordingProbabilities, config: Config) -> dict[str, float]:
-    limits = {config.detect.branches: threshold(fuse(found, config.detect)[1], config.detect)}
+def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
+    limits = {config.detect.branches: threshold(fuse(scores, config.detect)[1], config.detect)}
     return limits | ({"likeness": config.detect.likeness} if config.detect.likeness > 0 else {})
 
 
-def event_rows(recording: Recording, found: RecordingProbabilities, detected: np.ndarray) -> EventRows:
+def event_rows(recording: Recording, scores: FrameScores, detected: np.ndarray) -> EventRows:
     """The events of a picture: matched as in the report, with the query where detection begins."""
     reference = corpus_references([recording])[0]
     return EventRows(
-        shots=found.shots_s,
+        shots=scores.shots_s,
         positive=reference.events[reference.value == "POS"],
         unknown=reference.events[reference.value == "UNK"],
         detections=detected,
-        verdicts=match_recording(reference, detected, len(found.shots_s)).predicted.tolist(),
-        query_start_s=found.query_start_s,
+        verdicts=match_recording(reference, detected, len(scores.shots_s)).predicted.tolist(),
+        query_start_s=scores.query_start_s,
     )

@@ -1,50 +1,18 @@
-"""From P(POS) per frame to events: fusion, threshold, gaps, median filter, shortest length, likeness."""
+"""From P(POS) per frame to events: fusion, threshold, gaps, median filter, shortest length, similarity."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import median_filter
 
 from fiveshot.core.config import Detect
-from fiveshot.core.frames import event_frames, event_seconds, runs
+from fiveshot.core.frames import event_seconds, runs
 from fiveshot.detection.duration_decoder import decode_events
+from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
 
 BRANCHES = ("sed", "te_vad")
 SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
-
-
-@dataclass(frozen=True)
-class RecordingProbabilities:
-    """What fine-tuning leaves behind for one recording.
-
-    Attributes:
-        branches: branch name → P(POS) per frame (frames,).
-        levels: branch name → confidence level θ.
-        shots_s: (shots, 2) onsets and offsets of the shots.
-        likeness: (frames,) how like the shots an event around each frame would be; 1 as they are alike.
-    """
-
-    audio_name: str
-    frame_rate: float
-    widen_s: float
-    shots_s: np.ndarray
-    branches: dict[str, np.ndarray]
-    levels: dict[str, float]
-    likeness: np.ndarray
-
-    @property
-    def query_start_s(self) -> float:
-        """The end of the last shot, before which no event may start."""
-        return float(self.shots_s[-1, 1])
-
-    @property
-    def shot_frames(self) -> np.ndarray:
-        """First and end frame of each shot, widened as its labels are: (shots, 2)."""
-        n_frames = len(next(iter(self.branches.values())))
-        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.widen_s)
 
 
 def wanted_branches(settings: Detect) -> tuple[str, ...]:
@@ -52,11 +20,11 @@ def wanted_branches(settings: Detect) -> tuple[str, ...]:
     return BRANCHES if settings.branches == "both" else (settings.branches,)
 
 
-def fuse(found: RecordingProbabilities, settings: Detect) -> tuple[np.ndarray, float]:
+def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
     """Mean P(POS) and mean θ of the wanted branches."""
     names = wanted_branches(settings)
-    probability = np.mean([found.branches[name] for name in names], axis=0)
-    return probability, float(np.mean([found.levels[name] for name in names]))
+    probability = np.mean([scores.branches[name] for name in names], axis=0)
+    return probability, float(np.mean([scores.levels[name] for name in names]))
 
 
 def threshold(level: float, settings: Detect) -> float:
@@ -81,9 +49,7 @@ def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum
     return filled
 
 
-def thresholded_spans(
-    query: np.ndarray, limit: float, found: RecordingProbabilities, settings: Detect
-) -> np.ndarray:
+def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, settings: Detect) -> np.ndarray:
     """The published rule: threshold, gap filling for long shots, median filter, shortest length.
 
     The published program compares an event's length as detected, in which the widening of its labels is
@@ -98,47 +64,47 @@ def thresholded_spans(
         (events, 2) first and end frame in the query.
     """
     active = query > limit
-    if shots_are_long(found.shot_frames, settings):
+    if shots_are_long(scores.shot_frames, settings):
         active = fill_gaps(active, query, settings.fill_gap_frames, settings.fill_gap_minimum)
     spans = runs(median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0)
-    lasting = (spans[:, 1] - spans[:, 0]) / found.frame_rate
+    lasting = (spans[:, 1] - spans[:, 0]) / scores.frame_rate
     if settings.event_length == "corrected":
-        times = _query_times(spans, found)
+        times = _query_times(spans, scores)
         lasting = times[:, 1] - times[:, 0]
-    return spans[lasting >= settings.shortest_share * float(np.diff(found.shots_s).min())]
+    return spans[lasting >= settings.shortest_share * float(np.diff(scores.shots_s).min())]
 
 
-def _query_times(spans: np.ndarray, found: RecordingProbabilities) -> np.ndarray:
+def _query_times(spans: np.ndarray, scores: FrameScores) -> np.ndarray:
     """Seconds in the recording, (events, 2), of events in frames of the query; the widening is taken back.
 
     An event that begins with the query's first frame is cut there, somewhere between its labels' start and
     the event's own, so that nothing is taken back.
     """
-    start = int(found.shot_frames[-1, 1])
-    times = event_seconds(spans + start, found.frame_rate, found.widen_s)
-    times[spans[:, 0] == 0, 0] = start / found.frame_rate
-    times[:, 0] = np.maximum(times[:, 0], found.query_start_s)
+    start = int(scores.shot_frames[-1, 1])
+    times = event_seconds(spans + start, scores.frame_rate, scores.widen_s)
+    times[spans[:, 0] == 0, 0] = start / scores.frame_rate
+    times[:, 0] = np.maximum(times[:, 0], scores.query_start_s)
     return times
 
 
-def detect(found: RecordingProbabilities, settings: Detect) -> list[Detection]:
+def detect(scores: FrameScores, settings: Detect) -> list[Detection]:
     """The events of one recording's query, in time order."""
-    probability, level = fuse(found, settings)
-    limit, start = threshold(level, settings), int(found.shot_frames[-1, 1])
+    probability, level = fuse(scores, settings)
+    limit, start = threshold(level, settings), int(scores.shot_frames[-1, 1])
     query = probability[start:]
     if settings.decoder == "duration":
-        shots = (np.diff(found.shots_s)[:, 0] + 2 * found.widen_s) * found.frame_rate
+        shots = (np.diff(scores.shots_s)[:, 0] + 2 * scores.widen_s) * scores.frame_rate
         spans = decode_events(query, limit, shots, settings.strength, settings.length_spread)
     else:
-        spans = thresholded_spans(query, limit, found, settings)
-    spans = spans[found.likeness[spans.sum(axis=1) // 2 + start] >= settings.likeness]
+        spans = thresholded_spans(query, limit, scores, settings)
+    spans = spans[scores.similarity[spans.sum(axis=1) // 2 + start] >= settings.likeness]
     return [
         Detection(
-            found.audio_name,
+            scores.audio_name,
             float(onset),
-            min(float(offset), len(probability) / found.frame_rate),
+            min(float(offset), len(probability) / scores.frame_rate),
             float(query[first:end].mean()),
         )
-        for (first, end), (onset, offset) in zip(spans, _query_times(spans, found), strict=True)
+        for (first, end), (onset, offset) in zip(spans, _query_times(spans, scores), strict=True)
         if offset - onset >= SHORTEST_S
     ]

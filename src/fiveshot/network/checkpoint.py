@@ -1,7 +1,7 @@
 """Checkpoints: a .pt file of tensors that says what they are, and beside it the same as JSON for people.
 
-The .pt is one file, so that its parts cannot be of different moments, and carries the checksums of a zip
-archive. It holds tensors, numbers and texts: nothing in it is ever run.
+The .pt is one file, whose parts cannot be of different moments, and carries the checksums of a zip archive.
+It holds tensors, numbers and texts: nothing in it is ever run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from fiveshot.core.config import Config, TrainedSettings, build_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import as_json, changes, fingerprint, write_bytes, write_text
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.network.model import FewShotNetwork
 
 DESCRIPTION = "description"
@@ -27,33 +28,57 @@ DESCRIPTION = "description"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself."""
+    """What a checkpoint says of itself.
+
+    Attributes:
+        classes: names of the classes 1..C, in the order of the SED head.
+        config: the settings that its parameters depend on.
+        normalisation: of the features.
+        epoch: epochs trained so far.
+        metrics: of that epoch, by name.
+        recordings: fingerprints of the feature files it was trained on, sorted.
+    """
 
     classes: list[str]
     config: TrainedSettings
-    mean: np.ndarray  # (channels,) of the features
-    deviation: np.ndarray
+    normalisation: Normalisation  # of the features
     epoch: int
     metrics: dict[str, float]
-    recordings: list[str] = field(default_factory=list)  # marks of its feature files, sorted
+    recordings: list[str] = field(default_factory=list)
 
 
 def build_network(config: Config, n_classes: int) -> FewShotNetwork:
-    """The network of a configuration, with fresh parameters.
+    """The network of a configuration, with parameters drawn from torch's generator.
 
-    Channels last in memory: convolutions and pooling run two to three times faster so on a CPU.
+    Args:
+        config: its features and network.
+        n_classes: classes that the SED head tells from each other, without the background.
+
+    Returns:
+        The network in training mode, on the CPU.
     """
     network = FewShotNetwork(len(config.features.channels), config.features.mels, n_classes, config.network)
+    # Convolutions and pooling run two to three times faster so on a CPU.
     return network.to(memory_format=torch.channels_last)
 
 
 def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
-    """Write `path` and its JSON; each appears whole, and stays as it is where nothing changed."""
+    """Write a checkpoint and its JSON; equal contents give equal bytes.
+
+    Each of the two files is replaced at once, and is not touched where nothing changed.
+
+    Args:
+        path: of the .pt; the .json lies beside it.
+        tensors: `network`, its state, and what else training needs to go on; tensors, numbers and texts in
+            dictionaries and lists.
+        info: its description.
+    """
+    mean, std = info.normalisation.mean.tolist(), info.normalisation.std.tolist()
     text = as_json(
         {
             "classes": info.classes,
             "config": info.config.model_dump(mode="json"),
-            "normalisation": {"mean": info.mean.tolist(), "deviation": info.deviation.tolist()},
+            "normalisation": {"mean": mean, "deviation": std},
             "epoch": info.epoch,
             "metrics": info.metrics,
             "recordings": info.recordings,
@@ -79,8 +104,18 @@ def _plain(value: object) -> object:
 
 
 def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:
-    """Tensors and their description, never code; FiveshotError where they are absent or damaged."""
-    damaged = f"{path}: a damaged or foreign checkpoint; run the train stage again, which makes it anew."
+    """Read a checkpoint; never runs code from it.
+
+    Args:
+        path: of the .pt.
+
+    Returns:
+        The tensors as they were saved, on the CPU, and their description.
+
+    Raises:
+        FiveshotError: the file is absent, damaged, or no checkpoint.
+    """
+    damaged = f"{path}: a damaged or foreign checkpoint; run the train stage again to write a new one."
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
@@ -103,23 +138,32 @@ def _described(text: object, path: Path) -> CheckpointInfo:
         info = CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
             config=build_config(values["config"], str(path), TrainedSettings),
-            mean=np.array(values["normalisation"]["mean"], dtype=np.float32),
-            deviation=np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            normalisation=Normalisation(
+                np.array(values["normalisation"]["mean"], dtype=np.float32),
+                np.array(values["normalisation"]["deviation"], dtype=np.float32),
+            ),
             epoch=int(values["epoch"]),
             metrics=dict(values["metrics"]),
             recordings=[str(mark) for mark in values["recordings"]],
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FiveshotError(wrong) from error
-    statistics = np.stack([info.mean, info.deviation]) if info.mean.shape == info.deviation.shape else None
     channels = len(info.config.features.channels)
-    if statistics is None or statistics.shape != (2, channels) or not np.isfinite(statistics).all():
+    numbers = info.normalisation.mean, info.normalisation.std
+    if any(values.shape != (channels,) or not np.isfinite(values).all() for values in numbers):
         raise FiveshotError(wrong)
     return info
 
 
 def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, CheckpointInfo]:
-    """The trained network, in evaluation mode, after checking that it fits the configuration.
+    """The trained network, after checking that it fits the configuration.
+
+    Args:
+        path: of the .pt.
+        config: whose features and network must be those it was trained with.
+
+    Returns:
+        The network in evaluation mode, on the CPU, and the checkpoint's description.
 
     Raises:
         FiveshotError: an absent or damaged file, or other features or another network than configured.
@@ -140,27 +184,37 @@ def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, Checkpoint
 def fill(network: FewShotNetwork, tensors: object, path: Path) -> None:
     """Put a checkpoint's tensors into the network, all of them or none.
 
+    Args:
+        network: receives them.
+        tensors: its state as saved, or anything else that a damaged file may hold instead.
+        path: the checkpoint's, for messages.
+
     Raises:
         FiveshotError: a tensor is missing or unknown, of another shape, or not finite.
     """
     wanted = network.state_dict()
-    found = tensors if isinstance(tensors, dict) else {}
-    wrong = sorted(map(str, wanted.keys() ^ found.keys()))
-    wrong += [name for name in wanted if name in found and not _fits(wanted[name], found[name])]
+    stored = tensors if isinstance(tensors, dict) else {}
+    wrong = sorted(map(str, wanted.keys() ^ stored.keys()))
+    wrong += [name for name in wanted if name in stored and not _fits(wanted[name], stored[name])]
     if wrong:
         raise FiveshotError(f"{path}: the tensor {wrong[0]} does not fit the network; train again.")
-    network.load_state_dict(found)
+    network.load_state_dict(stored)
 
 
 def mark_of(network: FewShotNetwork, info: CheckpointInfo) -> str:
-    """A fingerprint of what a trained network computes: parameters, normalisation, classes."""
-    digest = hashlib.sha256(fingerprint([info.classes, info.mean.tolist(), info.deviation.tolist()]).encode())
+    """A fingerprint of what a trained network computes: parameters, standardisation, classes.
+
+    Returns:
+        64 hexadecimal digits, the same for equal networks however they came about.
+    """
+    numbers = [info.normalisation.mean.tolist(), info.normalisation.std.tolist()]
+    digest = hashlib.sha256(fingerprint([info.classes, *numbers]).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _fits(wanted: torch.Tensor, found: object) -> bool:
-    same = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
-    return same and bool(torch.isfinite(found).all())
+def _fits(wanted: torch.Tensor, stored: object) -> bool:
+    same = isinstance(stored, torch.Tensor) and (stored.shape, stored.dtype) == (wanted.shape, wanted.dtype)
+    return same and bool(torch.isfinite(stored).all())

@@ -21,6 +21,7 @@ from fiveshot.core.compute import Backend, available_cores
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.frames import window_labels
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.corpus import Corpus
 from fiveshot.data.feature_files import normalisation
 from fiveshot.run.folder import Run
@@ -39,7 +40,7 @@ class TrainingData:
     train: WindowSet
     valid: WindowSet
     classes: list[str]
-    statistics: tuple[np.ndarray, np.ndarray]
+    normalisation: Normalisation
 
 
 def training_data(
@@ -51,12 +52,9 @@ def training_data(
     log.info(
         "%d classes, %d training windows, %d held out", len(classes), len(train.windows), len(valid.windows)
     )
-    return TrainingData(files, train, valid, classes, training_statistics(files)), problems
-
-
-def training_statistics(files: list[LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature channel over the training recordings."""
-    return normalisation([file.features for file in files])
+    return TrainingData(
+        files, train, valid, classes, normalisation([file.features for file in files])
+    ), problems
 
 
 def windows_per_class(windows: WindowSet, per_class: int | None) -> int:
@@ -92,13 +90,13 @@ class WindowDataset(Dataset):
         files: list[LabelledFile],
         windows: WindowSet,
         pairs: list[tuple[int, int]],
-        statistics: tuple[np.ndarray, np.ndarray],
+        normalisation: Normalisation,
         config: Config,
         seed: list[int],
         augment: bool,
     ) -> None:
         self.files, self.windows, self.pairs = files, windows, pairs
-        self.mean, self.deviation = (s[:, None, None] for s in statistics)
+        self.normalisation = normalisation
         self.config, self.seed, self.augment = config, seed, augment
 
     def __len__(self) -> int:
@@ -123,7 +121,7 @@ class WindowDataset(Dataset):
         features = file.features.frames(window.start, window.start + frames)
         if self.augment:
             features = time_filter(features, self.config.train, self.config.features, rng)
-        features = ((features - self.mean) / self.deviation).astype(np.float32)
+        features = self.normalisation.apply(features)
         return torch.from_numpy(np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0)))), labels
 
     def _enrolment(
@@ -160,7 +158,7 @@ def window_loader(
     augment: bool,
 ) -> DataLoader:
     """Batches of these (window, target class) pairs; on a CPU of few cores in this process."""
-    dataset = WindowDataset(data.files, windows, pairs, data.statistics, config, seed, augment)
+    dataset = WindowDataset(data.files, windows, pairs, data.normalisation, config, seed, augment)
     # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
     automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
     return DataLoader(

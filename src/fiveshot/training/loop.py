@@ -283,4 +283,4 @@ def save(run: Run, state: State, data: TrainingData, config: Config) -> None:
 def _info(row: dict[str, float], data: TrainingData, config: Config) -> CheckpointInfo:
     metrics = {name: value for name, value in row.items() if name != "epoch"}
     settings, marks = trained_settings(config), marks_of(data.files)
-    return CheckpointInfo(data.classes, settings, *data.statistics, row["epoch"], metrics, marks)
+    return CheckpointInfo(data.classes, settings, data.normalisation, row["epoch"], metrics, marks)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from fiveshot.core.compute import seed_of
@@ -20,7 +19,8 @@ from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import changes
 from fiveshot.core.frames import window_labels
-from fiveshot.data.feature_files import DAMAGE, new_hdf5, read_attribute, write_array, write_attribute
+from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
+from fiveshot.core.normalisation import Normalisation
 from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, window_set
 
 
@@ -56,17 +56,11 @@ class Replay:
     settings: dict
     recordings: list[str]
 
-    def normalised(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """The features as the network takes them: (windows, channels, frames, mels) float32.
-
-        Args:
-            mean: (channels,) of the training recordings.
-            deviation: (channels,), the standard deviation.
-        """
-        mean, deviation = (value[:, None, None] for value in (mean, deviation))
+    def normalised(self, normalisation: Normalisation) -> np.ndarray:
+        """The features as the network takes them: (windows, channels, frames, mels) float32."""
         values = np.zeros(self.features.shape, np.float32)
         for window, raw, length in zip(values, self.features, self.lengths, strict=True):
-            window[:, :length] = (raw[:, :length].astype(np.float32) - mean) / deviation
+            window[:, :length] = normalisation.apply(raw[:, :length].astype(np.float32))
         return values
 
     def write(self, path: Path) -> None:
@@ -84,22 +78,14 @@ class Replay:
         Raises:
             FiveshotError: the file is absent or damaged.
         """
-        try:
-            with h5py.File(path) as file:
-                return cls(
-                    features=file["features"][:],
-                    lengths=file["lengths"][:],
-                    labels=file["labels"][:],
-                    settings=json.loads(read_attribute(file, "settings")),
-                    recordings=[mark.decode() for mark in file["recordings"][:]],
-                )
-        except FileNotFoundError as error:
-            raise FiveshotError(
-                f"{path}: the training windows that fine-tuning replays are not there; run the train stage "
-                "again, which adds them to a finished run."
-            ) from error
-        except DAMAGE as error:
-            raise FiveshotError(f"{path}: damaged; run the train stage again, which rewrites it.") from error
+        with open_hdf5(path, "replayed training windows", "train") as file:
+            return cls(
+                features=file["features"][:],
+                lengths=file["lengths"][:],
+                labels=file["labels"][:],
+                settings=json.loads(read_attribute(file, "settings")),
+                recordings=[mark.decode() for mark in file["recordings"][:]],
+            )
 
 
 def draw_replay(files: list[LabelledFile], config: Config) -> Replay:

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem
+from fiveshot.core.errors import FiveshotError, Problem, Problems
 from fiveshot.core.frames import IGNORED, event_frames, window_labels, window_starts
 from fiveshot.data.corpus import Recording, class_label, training_classes
 from fiveshot.data.feature_files import FeatureFile, open_recording
@@ -209,14 +209,10 @@ def labelled_files(
     run: Run, config: Config, recordings: tuple[Recording, ...], strict: bool
 ) -> tuple[list[LabelledFile], list[str], list[Problem]]:
     """Training recordings with a label per frame, the classes counted from 1, and what was left out."""
-    files, problems = {}, []
+    files, problems = {}, Problems(strict)
     for recording in recordings:
-        try:
+        with problems.skip(recording.audio):
             files[recording] = open_recording(run, config, recording)
-        except FiveshotError as error:
-            if strict:
-                raise
-            problems.append(Problem(recording.audio, str(error)))
     if not files:
         raise FiveshotError(
             f"{problems[0]}"
