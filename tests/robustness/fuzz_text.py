@@ -17,9 +17,10 @@ from fuzz_run import Case, Format, right
 
 from fiveshot.core.config import Config, load_config, save_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.annotations import FIXED_COLUMNS, EventTable, read_test_csv, read_training_csv
+from fiveshot.data.annotations import EventTable, read_test_csv, read_training_csv
 from fiveshot.data.audio import probe
 from fiveshot.data.corpus import Recording, read_corpus
+from fiveshot.data.csv_table import FIXED_COLUMNS
 from fiveshot.data.feature_files import open_features, write_blocks
 from fiveshot.data.names import audio_key
 from fiveshot.detection.metric import evaluate
