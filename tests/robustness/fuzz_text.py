@@ -132,7 +132,7 @@ def _check_round(table: EventTable, path: Path) -> None:
 
 
 def _predicted(table: EventTable, path: Path) -> Path:
-    times = zip(table.onset_s, table.offset_s, strict=True)
+    times = table.as_array().tolist()
     write_confident_predictions(path, [Detection(table.audio_name, *event, 0.5) for event in times])
     return path
 

@@ -187,7 +187,7 @@ def _kept(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameSc
 def _shots_s(recording: Recording, count: int) -> np.ndarray:
     """Onset and offset of each shot: (count, 2) seconds."""
     shots = shots_of(recording.events, recording.csv, count)
-    return np.stack([shots.onset_s, shots.offset_s], axis=-1)
+    return shots.as_array()
 
 
 def _fit(

@@ -57,6 +57,10 @@ class EventTable:
     def __hash__(self) -> int:
         return hash((len(self), tuple(self.onset_s), tuple(self.offset_s)))
 
+    def as_array(self) -> np.ndarray:
+        """Onsets and offsets: (events, 2) seconds."""
+        return np.stack([self.onset_s, self.offset_s], axis=-1)
+
     def positive(self) -> EventTable:
         """The events marked POS."""
         return self._where(self.value == "POS")
