@@ -16,7 +16,7 @@ usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=va
   submit     write the challenge's package: --label NAME_INST_task5_1       seconds
   all        feature, train, finetune, metric
   demo       all of it on a generated corpus, with pictures                 about 5 minutes on two cores
-  test       lint and tests                                                 under 25 minutes on two cores
+  test       lint, types, tests; 'test quick': not the slow ones            under 25 minutes on two cores
 
   --config   a file of settings laid over config.yaml, such as config/cpu.yaml
   --data     the folder that holds Training_Set and Validation_Set
@@ -99,12 +99,16 @@ stage() {
     return "${stopped:-$code}"
 }
 
+# `test quick` leaves out what is slow; all other words are for pytest.
 run_tests() {
+    local words=("$@")
+    if [[ "${1:-}" == quick ]]; then words=(-m "not slow" "${@:2}"); fi
     (
         cd "$ROOT"
         "$PYTHON" -m ruff check .
         "$PYTHON" -m ruff format --check .
-        "$PYTHON" -m pytest "$@"
+        "$PYTHON" -m mypy
+        "$PYTHON" -m pytest ${words[@]+"${words[@]}"}  # bash 3 has no empty arrays
     )
 }
 

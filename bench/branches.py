@@ -1,4 +1,4 @@
-"""Score finished runs with each branch alone and with both: one row per seed, then mean and spread.
+"""Score finished runs with each method alone and with those of the run: a row per seed, mean and spread.
 
     python bench/branches.py RUN [RUN ...] [--set detect.key=value]
 
@@ -18,10 +18,11 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fiveshot.core.config import Config, Detect, load_config
+from fiveshot.core.methods import METHODS
 from fiveshot.data.corpus import Recording, read_corpus
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.postprocess import BRANCHES, detect, wanted_branches
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.cli import run_command
 from fiveshot.run.folder import Run
@@ -53,13 +54,17 @@ def score(found: dict[Recording, FrameScores], settings: Detect) -> dict[str, fl
 
 
 def main(given: argparse.Namespace) -> int:
-    """Print a table for each branch that all runs have."""
+    """Print a table for each method that all runs have, and for the mean of those that a run lists."""
     runs = [stored(folder, given.set) for folder in given.runs]
-    held = set(BRANCHES).intersection(*(one.branches for _, found in runs for one in found.values()))
-    for branch in (*BRANCHES, "both"):
-        settings = [config.detect.model_copy(update={"branches": branch}) for config, _ in runs]
-        if not held.issuperset(wanted_branches(settings[0])):
+    held = set(METHODS).intersection(*(one.branches for _, found in runs for one in found.values()))
+    alone = [(name,) for name in METHODS]
+    together = [
+        names for names in dict.fromkeys(config.detect.methods for config, _ in runs) if len(names) > 1
+    ]
+    for names in alone + together:
+        if not held.issuperset(names):
             continue
+        settings = [config.detect.model_copy(update={"methods": names}) for config, _ in runs]
         rows = [
             score(found, own) | {"seed": config.seed}
             for (config, found), own in zip(runs, settings, strict=True)
@@ -68,7 +73,7 @@ def main(given: argparse.Namespace) -> int:
         table = scores.map("{:.1f}".format).rename(index="seed {}".format).rename_axis(None)
         if len(rows) > 1:
             table.loc["mean ± s"] = [f"{scores[n].mean():.1f} ± {scores[n].std():.1f}" for n in scores]
-        print(f"{branch}\n{table.to_string()}")
+        print(f"{' + '.join(names)}\n{table.to_string()}")
         print()
     return 0
 

@@ -16,7 +16,8 @@ import numpy as np
 import soundfile
 import torch
 
-from fiveshot.adaptation.branch import Task
+from fiveshot.adaptation.episode import Episode
+from fiveshot.adaptation.frozen import LowWindows
 from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.support import Support
 from fiveshot.core.compute import Backend
@@ -98,13 +99,13 @@ class Bench:
         file = Noise(int(seconds * self.frame_rate), self.config)
         return NormalisedFeatures(file, Normalisation(np.zeros(len(file.values)), np.ones(len(file.values))))
 
-    def task(self, seconds: float) -> Task:
+    def episode(self, seconds: float, network: FewShotNetwork, replay: LowWindows | None = None) -> Episode:
         """A recording that begins with five shots and the gaps between them."""
-        recorded = self.recorded(seconds)
         frames = np.append(0, BORDERS_S * self.frame_rate).astype(np.int64)
         gaps, shots = (np.stack([frames[i:-1:2], frames[i + 1 :: 2]], axis=1) for i in (0, 1))
         support = Support(shots, gaps, int(shots[-1, 1]))
-        return Task(recorded, support, recorded.frames(0, int(shots[-1, 1])), False, 0)
+        features = self.recorded(seconds)
+        return Episode(features, support, self.config, self.backend, network, lambda: replay, 0)
 
     def done(self) -> None:
         """Wait for the device, so that a clock may be read."""

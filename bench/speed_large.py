@@ -24,7 +24,7 @@ from fiveshot.detection.figures import event_rows
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
-from fiveshot.detection.postprocess import BRANCHES, detect
+from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
@@ -171,7 +171,7 @@ def _active(spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
 def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
     """Probabilities that know the events."""
     curve = (0.05 + 0.9 * _active(spans, n_frames, config)).astype(np.float32)
-    curves, levels = dict.fromkeys(BRANCHES, curve), dict.fromkeys(BRANCHES, 0.9)
+    curves, levels = dict.fromkeys(config.detect.methods, curve), dict.fromkeys(config.detect.methods, 0.9)
     rate, alike = config.features.frame_rate, np.ones(n_frames, np.float32)
     return FrameScores("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
 

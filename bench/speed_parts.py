@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from speed_common import CLASSES, MINUTE_S, Bench, Parts
 from torch import Tensor
 
-from fiveshot.adaptation.branch import Task
+from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import FrozenWindows, NormalisedFeatures, embeddings
-from fiveshot.adaptation.sed import fit_sed
+from fiveshot.adaptation.method import load_method
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import support_windows
-from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.config import Config
 from fiveshot.detection.metric import Reference, evaluate
 from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
@@ -127,12 +127,11 @@ def choices(bench: Bench) -> dict[str, float]:
 
 def sed_branch(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of one minute, by parts."""
-    network, task, settings = bench.network(), bench.task(MINUTE_S), bench.config.finetune.sed
+    network, settings = bench.network(), bench.config.finetune.sed
     began = time.perf_counter()
     training = training_windows(bench, bench.config, network)
     once = time.perf_counter() - began
-    work = lambda tick: fit_sed(network, task, training, bench.config, bench.backend, tick)  # noqa: E731
-    row = _ticked(bench, work)
+    row = _ticked(bench, "sed", bench.episode(MINUTE_S, network, training))
     ticks = row.pop("ticks")
     late = ticks[settings.pseudo_from_step :]
     row["step_s"] = float(np.median(ticks[1 : settings.pseudo_from_step]))
@@ -165,15 +164,15 @@ def training_crops(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
 
 def te_vad_branch(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of one minute, by parts."""
-    network, task = bench.network(), bench.task(MINUTE_S)
+    network = bench.network()
     if network.te_vad is None:
         return {}
-    row = _ticked(bench, lambda tick: fit_te_vad(network, task, bench.config, bench.backend, tick))
+    row = _ticked(bench, "te_vad", bench.episode(MINUTE_S, network))
     ticks = row.pop("ticks")
     return row | {"step_s": float(np.median(ticks[1:]))}
 
 
-def _ticked(bench: Bench, work: Callable[[Callable[[int], None]], object]) -> dict:
+def _ticked(bench: Bench, name: str, episode: Episode) -> dict:
     times: list[float] = []
 
     def tick(_: int) -> None:
@@ -181,7 +180,7 @@ def _ticked(bench: Bench, work: Callable[[Callable[[int], None]], object]) -> di
         times.append(time.perf_counter())
 
     began = time.perf_counter()
-    total = bench.once(lambda: work(tick))
+    total = bench.once(lambda: _scores(name, episode, tick))
     ticks = np.diff([began, *times])
     return {
         "s": total,
@@ -193,32 +192,35 @@ def _ticked(bench: Bench, work: Callable[[Callable[[int], None]], object]) -> di
 
 def half_hour(bench: Bench) -> dict[str, float]:
     """Fine-tuning and judging a recording of thirty minutes, both branches."""
-    network, task = bench.network(), bench.task(30 * MINUTE_S)
-    training = training_windows(bench, bench.config, network)
-    row = {
-        "sed_s": bench.once(lambda: fit_sed(network, task, training, bench.config, bench.backend, _silent))
-    }
-    if network.te_vad is not None:
-        row["te_vad_s"] = bench.once(lambda: fit_te_vad(network, task, bench.config, bench.backend, _silent))
+    network = bench.network()
+    episode = bench.episode(30 * MINUTE_S, network, training_windows(bench, bench.config, network))
+    names = ["sed"] if network.te_vad is None else ["sed", "te_vad"]
+    row = {f"{name}_s": bench.once(partial(_scores, name, episode, _silent)) for name in names}
     return {"s": sum(row.values())} | row
+
+
+def _scores(name: str, episode: Episode, tick: Callable[[int], None]) -> tuple[np.ndarray, float]:
+    """P(POS) of the recording and the confidence level, by one method."""
+    fitted = load_method(name).fit(episode, tick)
+    return fitted.predict(), fitted.confidence_level
 
 
 def _silent(_: int) -> None:
     pass
 
 
-def support_of_a_step(bench: Bench, task: Task) -> tuple[np.ndarray, np.ndarray]:
+def support_of_a_step(bench: Bench, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
     """The support windows that a step of the SED branch takes, and their labels."""
     settings = bench.config.finetune
     count = min(settings.support.windows, settings.sed.windows_per_step)
     rng, frames = np.random.default_rng(0), bench.config.windows.frames
-    return support_windows(task.features, task.support, settings.support, frames, count, rng)
+    return support_windows(episode.support_features, episode.support, settings.support, frames, count, rng)
 
 
 def strips(bench: Bench) -> dict[str, float]:
     """Forward and backward through a step's support: whole windows, or strips kept from block 2."""
     network = bench.network()
-    windows, labels = support_of_a_step(bench, bench.task(MINUTE_S))
+    windows, labels = support_of_a_step(bench, bench.episode(MINUTE_S, network))
     low = pass_frozen(network, windows, labels, bench.backend)
     tensor = torch.from_numpy(windows).to(bench.backend.device)
     results = {}
@@ -300,8 +302,8 @@ def query_pass(bench: Bench) -> dict[str, float]:
 
 def whole_events(bench: Bench) -> dict[str, float]:
     """Likeness of a recording of ten minutes to its shots."""
-    task = bench.task(10 * MINUTE_S)
-    return {"s": bench.seconds(lambda: shot_similarity(task.recorded, task.support), least=1)}
+    episode = bench.episode(10 * MINUTE_S, bench.network())
+    return {"s": bench.seconds(lambda: shot_similarity(episode.features, episode.support), least=1)}
 
 
 def long_recording(bench: Bench) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from speed_parts import (
 )
 from torch import Tensor
 
-from fiveshot.adaptation.branch import Task, query_windows
+from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.frozen import pass_frozen
 from fiveshot.adaptation.inference import NormalisedFeatures
 from fiveshot.adaptation.sed import SedAdaptation, SedBranch, SedData, initial_vectors
@@ -48,15 +48,16 @@ def sed_step(bench: Bench) -> dict[str, float]:
     The published way sends every window through all four blocks, and the query through them three times. Its
     gradients and those of the configured form are compared, the phase of the training windows being the same.
     """
-    network, task = bench.network(), bench.task(MINUTE_S)
-    windows = Windows(*support_of_a_step(bench, task), *training_crops(bench))
-    configured = _adaptation(bench, bench.config, network, task, windows)
+    network = bench.network()
+    episode = bench.episode(MINUTE_S, network)
+    windows = Windows(*support_of_a_step(bench, episode), *training_crops(bench))
+    configured = _adaptation(bench, episode, windows)
     configured.step()
     gradient = configured.branch.encoder.block3.conv.weight.grad.clone()
     before = bench.seconds(configured.step, 2)
     branch = _branch(bench, bench.config, network, windows)
-    phase = int(torch.randint(_stride(bench), (1,), generator=task.generator("sed steps")))
-    plain = bench.once(lambda: _published(bench, branch, windows, phase, task.recorded))
+    phase = int(torch.randint(_stride(bench), (1,), generator=episode.generator("sed steps")))
+    plain = bench.once(lambda: _published(bench, branch, windows, phase, episode.features))
     after = bench.seconds(configured.step, 2)
     taken = (before + after) / 2
     row = {"plain_s": plain, "s": taken, "times_faster": plain / taken}
@@ -64,9 +65,8 @@ def sed_step(bench: Bench) -> dict[str, float]:
     if bench.config.finetune.sed.batch_norm != "frozen":
         sed = bench.config.finetune.sed.model_copy(update=FAST)
         finetune = bench.config.finetune.model_copy(update={"sed": sed})
-        fast = _adaptation(
-            bench, bench.config.model_copy(update={"finetune": finetune}), network, task, windows
-        )
+        config = bench.config.model_copy(update={"finetune": finetune})
+        fast = _adaptation(bench, replace(episode, config=config), windows)
         row["frozen_s"] = bench.seconds(fast.step, 2)
         row["frozen_times_faster"] = plain / row["frozen_s"]
     return row
@@ -82,14 +82,13 @@ def _branch(bench: Bench, config: Config, network: FewShotNetwork, windows: Wind
     return SedBranch(network, *vectors).to(bench.backend.device)
 
 
-def _adaptation(
-    bench: Bench, config: Config, network: FewShotNetwork, task: Task, windows: Windows
-) -> SedAdaptation:
+def _adaptation(bench: Bench, episode: Episode, windows: Windows) -> SedAdaptation:
+    network, config = episode.network, episode.config
     support = pass_frozen(network, windows.support, windows.support_labels, bench.backend)
     training = training_windows(bench, config, network)
-    query = query_windows(task, network, config, bench.backend)
+    query = episode.query_windows()
     branch = _branch(bench, config, network, windows)
-    return SedAdaptation(branch, SedData(support, training, query, None), task, config, bench.backend)
+    return SedAdaptation(branch, SedData(support, training, query, None), episode)
 
 
 def _published(

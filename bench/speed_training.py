@@ -62,7 +62,7 @@ def compared_values(bench: Bench) -> dict[str, float]:
     plain = outcome(lambda: published_losses(network, batch, as_here=True))
     here = outcome(lambda: sum(losses(network, batch)))
     # In single precision a rounding may turn a ReLU or choose another of two values in a pool; in double
-    # precision the gradients are the same to 1e-9, see tests/test_fast_cpu.py.
+    # precision the gradients are the same to 1e-9, see tests/network/test_fast_cpu.py.
     names = ("difference", "gradient_difference")
     return {name: difference(*pair) for name, *pair in zip(names, plain, here, strict=True)}
 

@@ -21,8 +21,9 @@ from speed_common import (
 )
 from speed_parts import training_windows, training_work
 
-from fiveshot.adaptation.finetune import Trained, finetune_recording
-from fiveshot.core.config import Config, trained_settings
+from fiveshot.adaptation.finetune import finetune_recording
+from fiveshot.adaptation.learner import Learner
+from fiveshot.core.config import Config
 from fiveshot.data.corpus import Corpus, class_label
 from fiveshot.data.extraction import extract, write_features
 from fiveshot.data.feature_files import (
@@ -31,8 +32,7 @@ from fiveshot.data.feature_files import (
     open_features,
     write_blocks,
 )
-from fiveshot.detection.postprocess import BRANCHES, detect
-from fiveshot.network.checkpoint import CheckpointInfo
+from fiveshot.detection.postprocess import detect
 from fiveshot.training.dataset import TrainingData, epoch_draw, window_loader
 from fiveshot.training.loop import new_state, train_epoch
 from fiveshot.training.windows import LabelledFile, label_frames, list_windows, split_windows
@@ -141,12 +141,10 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         write_features(path, recording, config.features, {"made by": "bench"})
         clock.end("features_s")
         file = open_features(path, config.features)
-        info = CheckpointInfo(["c"] * CLASSES, trained_settings(config), normalisation([file]), 1, {})
-        sources = {name: {"made by": "bench"} for name in BRANCHES}
         windows = training_windows(bench, bench.config, network)
-        trained = Trained(network, info, lambda: windows, sources)
+        learner = Learner(network, normalisation([file]), lambda: windows, "", config, bench.backend)
         clock.end("training_windows_s")
-        found = finetune_recording(folder / "p.h5", recording, file, trained, config, bench.backend)
+        found = finetune_recording(folder / "p.h5", recording, file, learner)
         clock.end("finetuning_s")
         detected = detect(found, config.detect)
         clock.end("events_s")

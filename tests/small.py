@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fiveshot.adaptation.episode import Episode
 from fiveshot.adaptation.inference import NormalisedFeatures
+from fiveshot.adaptation.support import Support
 from fiveshot.core.compute import Backend, choose_backend
 from fiveshot.core.config import Config, load_config
 from fiveshot.core.normalisation import Normalisation
@@ -105,6 +107,13 @@ def recorded(values: np.ndarray) -> NormalisedFeatures:
     return NormalisedFeatures(
         Frames(values), Normalisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
     )
+
+
+def make_episode(
+    values: np.ndarray, support: Support, network, config: Config, replay=None, seed=7
+) -> Episode:
+    """An episode of features in memory; `replay`: training windows after the frozen blocks."""
+    return Episode(recorded(values), support, config, cpu(config), network, lambda: replay, seed)
 
 
 def make_recording(split: str, name: str, table: EventTable, n_frames: int, subset: str = "OWL") -> Recording:

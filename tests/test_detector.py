@@ -11,6 +11,8 @@ from stage_calls import whole_run
 import fiveshot
 from fiveshot.core.errors import FiveshotError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

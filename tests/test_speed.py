@@ -11,6 +11,8 @@ from bench import speed
 from bench.speed import speed_large, speed_parts, speed_step, speed_training, speed_whole
 from fiveshot.core.compute import choose_backend
 
+pytestmark = pytest.mark.slow
+
 SAME = 1e-4
 LARGE = {"EVENTS": 60, "FILES": 8, "SEARCHED": 1, "SUBSETS": 2}
 TINY = {
@@ -64,7 +66,7 @@ def test_the_published_step_is_the_configured_one_with_frozen_statistics_too(qui
     [
         (),
         ("network.te_vad=bilstm",),
-        ("network.te_vad=none", "detect.branches=sed"),
+        ("network.te_vad=none", "detect.methods=[sed]"),
         ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
         ("network.frames_per_step=1",),
         ("network.frames_per_step=2", "features.kind=both"),

@@ -16,14 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fiveshot.adaptation.branch import make_task
-from fiveshot.adaptation.finetune import training_windows
-from fiveshot.adaptation.inference import NormalisedFeatures
-from fiveshot.adaptation.sed import fit_sed
+from fiveshot.adaptation.learner import Learner, make_learner
+from fiveshot.adaptation.method import fit_and_predict
 from fiveshot.adaptation.similarity import shot_similarity
-from fiveshot.adaptation.support import Support, check_shots, find_support
-from fiveshot.adaptation.te_vad import fit_te_vad
-from fiveshot.core.compute import Backend, choose_backend, seed_of
+from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, build_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
@@ -34,11 +30,10 @@ from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
-from fiveshot.detection.postprocess import detect, shots_are_long, wanted_branches
-from fiveshot.network.checkpoint import CheckpointInfo, load_network
-from fiveshot.network.model import FewShotNetwork
+from fiveshot.detection.postprocess import detect
+from fiveshot.network.checkpoint import load_network
 from fiveshot.run.folder import Run
-from fiveshot.training.replay import Replay, read_replay
+from fiveshot.training.replay import read_replay
 
 
 def load_config(override: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -128,11 +123,12 @@ class Detector:
         >>> detector.score("meadow.wav", Events.read_csv("meadow.csv").first(5)).detect()  # doctest: +SKIP
     """
 
-    config: Config
-    network: FewShotNetwork
-    info: CheckpointInfo
-    replay: Replay
-    backend: Backend
+    learner: Learner
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+        return self.learner.config
 
     @classmethod
     def load(cls, run: str | Path, settings: Sequence[str] = ()) -> Detector:
@@ -151,7 +147,8 @@ class Detector:
         config = build_config(merge_settings(read_yaml(files.config), settings), str(files.config))
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
-        return cls(config, network.to(backend.device), info, read_replay(files.best, config), backend)
+        replay = read_replay(files.best, config)
+        return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(
         self,
@@ -181,27 +178,20 @@ class Detector:
         marked = shots if isinstance(shots, Events) else Events.from_pairs(shots)
         source, blocks = self._waveform(audio, sample_rate)
         features = _features(source, blocks, self.config)
-        support = self._support(source, features, marked)
-        recorded = NormalisedFeatures(features, self.info.normalisation)
-        long_shots = shots_are_long(support.shots, self.config.detect)
-        seed = seed_of(self.config.seed, subset, name or Path(source).stem)
-        task = make_task(recorded, support, long_shots, seed, self.network, self.config, self.backend)
-        training = training_windows(self.network, self.info, self.replay, self.config, self.backend)
-        fitted = {}
-        step = progress or (lambda _: None)
-        for method in wanted_branches(self.config.detect):
-            if method == "sed":
-                fitted[method] = fit_sed(self.network, task, training, self.config, self.backend, step)
-            else:
-                fitted[method] = fit_te_vad(self.network, task, self.config, self.backend, step)
+        table = self._table(source, features, marked)
+        episode = self.learner.episode(
+            features, table, table.unknown(), subset, name or Path(source).stem, source
+        )
+        names = self.config.detect.methods
+        branches, levels = fit_and_predict(names, episode, progress or (lambda _: None))
         scores = FrameScores(
             audio_name=source,
             frame_rate=features.frame_rate,
             widen_s=self.config.labels.widen_s,
             shots_s=marked.as_array(),
-            branches={method: one.probability for method, one in fitted.items()},
-            levels={method: one.confidence_level for method, one in fitted.items()},
-            similarity=shot_similarity(recorded, support),
+            branches=branches,
+            levels=levels,
+            similarity=shot_similarity(episode.features, episode.support),
         )
         return Scores(scores, self.config)
 
@@ -220,7 +210,7 @@ class Detector:
             raise FiveshotError("score: the array has no samples, or some are not finite numbers.")
         return "array", [mono] if sample_rate == rate else resampled(iter([mono]), sample_rate, rate)
 
-    def _support(self, name: str, features: FeatureArray, shots: Events) -> Support:
+    def _table(self, name: str, features: FeatureArray, shots: Events) -> EventTable:
         if not len(shots):
             raise FiveshotError(f"{name}: no shots; mark at least one event.")
         duration_s = features.n_frames / features.frame_rate
@@ -230,12 +220,7 @@ class Detector:
                 f"({duration_s:.3f} s)."
             )
         text = np.full(len(shots), "POS", object)
-        table = EventTable(shots.onset_s, shots.offset_s, text, text, name)
-        support = find_support(
-            table, table.unknown(), features.frame_rate, features.n_frames, self.config.labels.widen_s
-        )
-        check_shots(support, name)
-        return support
+        return EventTable(shots.onset_s, shots.offset_s, text, text, name)
 
 
 def _features(name: str, blocks: Iterable[np.ndarray], config: Config) -> FeatureArray:

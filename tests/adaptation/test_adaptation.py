@@ -1,5 +1,6 @@
 """Fine-tuning on one recording: easy events are detected, and the same seed gives the same."""
 
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -7,21 +8,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, recorded, small_config
+from small import HIGH, LOW, MELS, QUERY_EVENTS, RATE, SHOTS, bright, cpu, events, make_episode, small_config
 
-from fiveshot.adaptation.branch import (
-    confidence_level,
-    draw_support,
-    make_task,
-    query_background,
-    query_windows,
-    with_mined_gaps,
-)
+from fiveshot.adaptation.episode import with_mined_gaps
 from fiveshot.adaptation.frozen import pass_frozen
+from fiveshot.adaptation.method import load_method
+from fiveshot.adaptation.network_branch import confidence_level, query_background
 from fiveshot.adaptation.pseudo_labels import pseudo_labels
-from fiveshot.adaptation.sed import SedBranch, fit_sed, initial_vectors
+from fiveshot.adaptation.sed import SedBranch, initial_vectors
 from fiveshot.adaptation.support import Support, find_support
-from fiveshot.adaptation.te_vad import TeVadBranch, enrolling_windows, fit_te_vad
+from fiveshot.adaptation.te_vad import TeVadBranch, enrolling_windows
 from fiveshot.network.checkpoint import build_network
 
 N_FRAMES = 420
@@ -40,10 +36,10 @@ def no_events():
     return events([], [])
 
 
-def task_of(config, made, values=None, shots=SHOTS, seed=7, long_shots=False):
+def episode_of(config, made, values=None, shots=SHOTS, seed=7, replay=None):
     values = bright(N_FRAMES, SHOTS + QUERY_EVENTS, 5) if values is None else values
     support = find_support(events(shots), no_events(), RATE, len(values), 0)
-    return make_task(recorded(values), support, long_shots, seed, made, config, cpu(config))
+    return with_mined_gaps(make_episode(values, support, made, config, replay, seed))
 
 
 def training_windows(config, made, count=4):
@@ -56,14 +52,22 @@ def training_windows(config, made, count=4):
     return pass_frozen(made, features, labels, cpu(config), half=True)
 
 
-def fitted(branch, *changes, seed=7, progress=lambda n: None, te_vad="transformer", **given_task):
+@dataclass
+class Scores:
+    probability: np.ndarray
+    confidence_level: float
+
+
+def scores_of(branch, episode, progress=lambda n: None):
+    found = load_method(branch).fit(episode, progress)
+    return Scores(found.predict(), found.confidence_level)
+
+
+def fitted(branch, *changes, seed=7, progress=lambda n: None, te_vad="transformer", **given):
     config = small_config(f"network.te_vad={te_vad}", *changes)
     made = network(f"network.te_vad={te_vad}")
-    task = task_of(config, made, seed=seed, **given_task)
-    if branch == "sed":
-        training = training_windows(config, made)
-        return fit_sed(made, task, training, config, cpu(config), progress)
-    return fit_te_vad(made, task, config, cpu(config), progress)
+    episode = episode_of(config, made, seed=seed, replay=training_windows(config, made), **given)
+    return scores_of(branch, episode, progress)
 
 
 def inside_and_outside(probability, spans=QUERY_EVENTS, first=SHOTS[-1][1]):
@@ -78,6 +82,7 @@ def inside_and_outside(probability, spans=QUERY_EVENTS, first=SHOTS[-1][1]):
     return probability[inside], probability[outside]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reconstructed", "natural", "mixed"])
 def test_the_sed_branch_finds_bright_events(kind):
     found = fitted("sed", f"finetune.support.kind={kind}", "finetune.sed.steps=60")
@@ -148,14 +153,14 @@ def test_without_training_windows_the_sed_branch_is_fitted_to_the_support_alone(
     config = small_config("finetune.sed.steps=60")
     made = network()
     none = training_windows(config, made, count=0)
-    found = fit_sed(made, task_of(config, made), none, config, cpu(config), lambda n: None)
+    found = scores_of("sed", episode_of(config, made, replay=none))
     inside, outside = inside_and_outside(found.probability)
     assert np.median(inside) > 0.7 and np.median(outside) < 0.3
 
 
 def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
     config, made = small_config(), network()
-    windows = draw_support(task_of(config, made), config, "sed")
+    windows = episode_of(config, made).support_windows("sed")
     low = pass_frozen(made, *windows, cpu(config))
     branch = SedBranch(made, *initial_vectors(made, low, True))
     with torch.no_grad():
@@ -220,27 +225,27 @@ def test_negatives_are_mined_in_the_query_where_there_are_no_gaps():
     spans = [*shots, (120, 160), (200, 260)]
     values = bright(N_FRAMES, spans, 5)
     config, made = small_config(), network()
-    task = task_of(config, made, values, shots)
-    gaps = task.support.gaps
+    episode = episode_of(config, made, values, shots)
+    gaps = episode.support.gaps
     assert len(gaps) and (gaps >= 80).all() and (gaps <= N_FRAMES).all()
     mined = np.concatenate([np.arange(first, end) for first, end in gaps])
     assert len(mined) == sum(end - first for first, end in shots)
     in_event = [any(first <= f < end for first, end in spans) for f in mined]
     assert np.mean(in_event) < 0.1
-    assert task.features.shape[1] >= gaps.max()
+    assert episode.support_features.shape[1] >= gaps.max()
 
 
 def test_few_gap_frames_are_kept_beside_the_mined_ones():
     shots = adjoining(first=5)
     config, made = small_config(), network()
-    task = task_of(config, made, bright(N_FRAMES, shots, 5), shots)
-    assert task.support.gaps[0].tolist() == [0, 5]
-    assert (task.support.gaps[1:] >= 85).all() and len(task.support.gaps) > 1
+    episode = episode_of(config, made, bright(N_FRAMES, shots, 5), shots)
+    assert episode.support.gaps[0].tolist() == [0, 5]
+    assert (episode.support.gaps[1:] >= 85).all() and len(episode.support.gaps) > 1
 
 
 def test_enough_gap_frames_are_not_added_to():
     config, made = small_config(), network()
-    assert (task_of(config, made).support.gaps[:, 1] <= SHOTS[-1][0]).all()
+    assert (episode_of(config, made).support.gaps[:, 1] <= SHOTS[-1][0]).all()
 
 
 @pytest.mark.parametrize("branch", ["sed", "te_vad"])
@@ -257,7 +262,7 @@ def test_mining_leaves_the_shots_alone():
     shots = np.array(adjoining())
     support = Support(shots, np.zeros((0, 2), int), 80)
     config, made = small_config(), network()
-    found = with_mined_gaps(recorded(np.zeros((N_FRAMES, MELS))), support, made, cpu(config))
+    found = with_mined_gaps(make_episode(np.zeros((N_FRAMES, MELS)), support, made, config)).support
     assert np.array_equal(found.shots, shots) and found.query_start == 80
 
 
@@ -271,9 +276,9 @@ def test_windows_longer_than_the_recording_are_no_obstacle(branch):
 def test_query_windows_as_background_lie_in_the_query_and_only_where_they_are_asked_for():
     made, off = network(), small_config()
     on = small_config("finetune.query_weight=0.1", "finetune.query_windows=3")
-    found = query_background(made, task_of(on, made), on, cpu(on), "x")
+    found = query_background(episode_of(on, made), "x")
     assert len(found) == 3 and torch.all(found.labels == 0)
-    assert query_background(made, task_of(off, made), off, cpu(off), "x") is None
+    assert query_background(episode_of(off, made), "x") is None
 
 
 @pytest.mark.parametrize("branch", ["sed", "te_vad"])
@@ -298,13 +303,13 @@ def test_fewer_windows_than_a_step_takes_are_no_obstacle(of_query, of_support, i
 
 def test_the_query_begins_where_the_fifth_shot_ends_and_reaches_the_end():
     config, made = small_config(), network()
-    task = task_of(config, made)
-    windows = query_windows(task, made, config, cpu(config))
-    assert windows.starts[0] == task.support.query_start
+    episode = episode_of(config, made)
+    windows = episode.query_windows()
+    assert windows.starts[0] == episode.support.query_start
     assert windows.starts[-1] + config.windows.frames == N_FRAMES
     assert set(np.diff(windows.starts)[:-1]) == {config.windows.hop_frames}
-    ended = task_of(config, made, bright(SHOTS[-1][1], SHOTS, 5))
-    assert query_windows(ended, made, config, cpu(config)) is None
+    ended = episode_of(config, made, bright(SHOTS[-1][1], SHOTS, 5))
+    assert ended.query_windows() is None
 
 
 def test_the_enrolling_mask_lies_behind_the_encoder_or_before_it():
@@ -313,13 +318,13 @@ def test_the_enrolling_mask_lies_behind_the_encoder_or_before_it():
         small_config(f"finetune.te_vad.enrolment_mask={where}") for where in ("embeddings", "features")
     )
     made = network()
-    task = task_of(behind, made)
-    features, labels = draw_support(task, behind, "set 1")
+    episode = episode_of(behind, made)
+    features, labels = episode.support_windows("set 1")
     masked = (features * (labels == 1)[:, None, :, None]).astype(np.float32)
     branch = TeVadBranch(made, 64).eval()
     for config, values in ((behind, features), (before, masked)):
         with torch.no_grad():
-            target = branch.target(enrolling_windows(made, task, config, cpu(config)).whole)
+            target = branch.target(enrolling_windows(replace(episode, config=config)).whole)
             frames = made.encoder(torch.from_numpy(values)).repeat_interleave(4, dim=1)
         for row, own, label in zip(target, frames, labels, strict=True):
             assert (row - own[torch.from_numpy(label == 1)].mean(0)).abs().max() < EXACT

@@ -18,8 +18,10 @@ from small import (
     write_recording,
 )
 
-from fiveshot.adaptation import finetune as finetuning
-from fiveshot.adaptation.finetune import finetune_all, prepare
+from fiveshot.adaptation import learner, sed, te_vad
+from fiveshot.adaptation.finetune import finetune_all
+from fiveshot.adaptation.learner import load_learner
+from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
@@ -57,13 +59,13 @@ class Stage:
         shutil.copytree(original.folder, folder)
         self.run = Run(folder)
         self.fits = []
-        for name in ("fit_sed", "fit_te_vad"):
-            monkeypatch.setattr(finetuning, name, self._counted(name, getattr(finetuning, name)))
+        for module in (sed, te_vad):
+            monkeypatch.setattr(type(module.METHOD), "fit", self._counted(type(module.METHOD).fit))
 
-    def _counted(self, name, real):
-        def counted(*arguments):
-            self.fits.append(name.removeprefix("fit_"))
-            return real(*arguments)
+    def _counted(self, real):
+        def counted(method, *arguments):
+            self.fits.append(method.name)
+            return real(method, *arguments)
 
         return counted
 
@@ -199,9 +201,9 @@ def test_another_threshold_needs_no_fitting(stage):
 
 
 def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is_fitted(stage, monkeypatch):
-    passed, real = [], finetuning.training_windows
-    monkeypatch.setattr(finetuning, "training_windows", lambda *given: passed.append(1) or real(*given))
-    stage("detect.branches=te_vad")
+    passed, real = [], learner.replay_windows
+    monkeypatch.setattr(learner, "replay_windows", lambda *given: passed.append(1) or real(*given))
+    stage("detect.methods=[te_vad]")
     assert passed == []
     stage()
     assert passed == [1]
@@ -211,11 +213,11 @@ def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is
 
 @pytest.mark.parametrize(("first", "second"), [("sed", "te_vad"), ("te_vad", "sed")])
 def test_the_other_branch_is_added_without_fitting_the_first_again(stage, first, second):
-    stage(f"detect.branches={first}")
+    stage(f"detect.methods=[{first}]")
     assert stage.fits == [first] * 2
     alone = FrameScores.read(stage.path())
     assert list(alone.branches) == [first]
-    stage("detect.branches=both")
+    stage("detect.methods=[sed, te_vad]")
     assert stage.fits == [second] * 2
     both = FrameScores.read(stage.path())
     assert np.array_equal(both.branches[first], alone.branches[first])
@@ -226,13 +228,14 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
     stage()
     together = FrameScores.read(stage.path())
     stage.path().unlink()
-    stage("detect.branches=te_vad")
+    stage("detect.methods=[te_vad]")
     stage()
     apart = FrameScores.read(stage.path())
     assert together.levels == apart.levels
     assert all(np.array_equal(together.branches[n], apart.branches[n]) for n in together.branches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -247,8 +250,8 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
     ],
 )
 def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
-    stage("detect.branches=sed")
-    stage("detect.branches=sed", change)
+    stage("detect.methods=[sed]")
+    stage("detect.methods=[sed]", change)
     assert stage.fits == ["sed"] * 2
 
 
@@ -272,40 +275,40 @@ def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitte
 
 
 def test_another_checkpoint_makes_them_anew(stage):
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     config = small_config(*QUICK, "seed=4")
     other = Run(stage.run.folder.parent / "other")
     small_corpus(other, config)
     train(other, small_training_data(other, config), config, cpu(config))
     for name in ("best.pt", "best.json"):
         shutil.copy(other.best.with_name(name), stage.run.best.with_name(name))
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     assert stage.fits == ["sed"] * 2
 
 
 def test_other_features_make_only_their_recording_anew(stage):
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     config = small_config()
     write_recording(stage.run, config, stage.corpus.test[1], bright(420, SHOTS + QUERY_EVENTS, 11), "other")
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     assert stage.fits == ["sed"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "without a dataset"])
 def test_a_damaged_probability_file_is_made_anew(stage, damage):
-    first = stage("detect.branches=sed")
+    first = stage("detect.methods=[sed]")
     path, data = stage.path(), stage.bytes()
     if damage == "without a dataset":
         with h5py.File(path, "r+") as file:
             del file["shots_s"]
     else:
         path.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"noise")
-    assert stage("detect.branches=sed") == first
+    assert stage("detect.methods=[sed]") == first
     assert stage.fits == ["sed"]
 
 
 def test_a_stopped_stage_goes_on_where_it_was(stage, monkeypatch):
-    real, calls = finetuning.fit_sed, []
+    real, calls = sed.Sed.fit, []
 
     def dying(*arguments):
         calls.append(1)
@@ -314,10 +317,10 @@ def test_a_stopped_stage_goes_on_where_it_was(stage, monkeypatch):
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(finetuning, "fit_sed", dying)
+        patched.setattr(sed.Sed, "fit", dying)
         with pytest.raises(KeyboardInterrupt):
-            stage("detect.branches=sed")
-    stage("detect.branches=sed")
+            stage("detect.methods=[sed]")
+    stage("detect.methods=[sed]")
     assert stage.fits == ["sed"]
 
 
@@ -355,10 +358,10 @@ def with_fewer_events(stage, count):
 
 
 def test_annotations_that_changed_ask_for_the_feature_stage(stage):
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     whole = stage.corpus.test[0]
     changed = replace(whole, events=whole.events._where(slice(6)))
-    _, problems = stage("detect.branches=sed", corpus=replace(stage.corpus, test=(changed,)))
+    _, problems = stage("detect.methods=[sed]", corpus=replace(stage.corpus, test=(changed,)))
     assert "annotations changed" in problems[0].message and "feature stage again" in problems[0].message
 
 
@@ -371,14 +374,9 @@ def test_too_few_shots_are_a_problem_of_that_recording(stage):
 
 
 def test_probabilities_that_are_no_numbers_are_not_written(stage, monkeypatch):
-    real = finetuning.fit_sed
-
-    def broken(*arguments):
-        return replace(real(*arguments), probability=np.full(420, np.nan))
-
-    monkeypatch.setattr(finetuning, "fit_sed", broken)
-    _, problems = stage("detect.branches=sed")
-    assert len(problems) == 2 and "sed branch" in problems[0].message
+    monkeypatch.setattr(FittedBranch, "predict", lambda self: np.full(420, np.nan))
+    _, problems = stage("detect.methods=[sed]")
+    assert len(problems) == 2 and "method sed" in problems[0].message
     assert not stage.path().exists()
 
 
@@ -390,22 +388,22 @@ def test_without_recordings_to_detect_in_the_folder_is_named(stage):
 def test_a_checkpoint_of_other_classes_is_refused(stage):
     config = small_config(*QUICK)
     files, classes, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
-    assert prepare(stage.run, files, classes, config, cpu(config)).info.classes == classes
+    assert load_learner(stage.run, files, classes, config, cpu(config)).network.sed.out_features == 3
     with pytest.raises(FiveshotError, match="trained on 2 classes"):
-        prepare(stage.run, files, [*classes, "more"], config, cpu(config))
+        load_learner(stage.run, files, [*classes, "more"], config, cpu(config))
 
 
 @pytest.mark.parametrize("change", ["training_windows_per_class=0", "training_weight=0"])
 def test_the_training_windows_can_be_left_out(stage, change):
-    _, problems = stage("detect.branches=sed", f"finetune.sed.{change}")
+    _, problems = stage("detect.methods=[sed]", f"finetune.sed.{change}")
     assert not problems and stage.fits == ["sed"] * 2
 
 
 def test_the_events_of_the_query_are_not_looked_at(stage):
-    stage("detect.branches=sed")
+    stage("detect.methods=[sed]")
     first = FrameScores.read(stage.path())
     stage.path().unlink()
     bare = with_fewer_events(stage, 5)
-    stage("detect.branches=sed", corpus=replace(stage.corpus, test=(bare,)))
+    stage("detect.methods=[sed]", corpus=replace(stage.corpus, test=(bare,)))
     assert stage.fits == ["sed"]
     assert np.array_equal(FrameScores.read(stage.path()).branches["sed"], first.branches["sed"])

@@ -8,15 +8,15 @@ import soundfile
 import torch
 from small import Frames, cpu, small_config
 
-from fiveshot.adaptation.branch import make_task
+from fiveshot.adaptation.episode import Episode, with_mined_gaps
 from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.frozen import pass_frozen
 from fiveshot.adaptation.inference import NormalisedFeatures
-from fiveshot.adaptation.sed import fit_sed
+from fiveshot.adaptation.method import load_method
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.adaptation.support import check_shots, find_support
-from fiveshot.adaptation.te_vad import fit_te_vad
 from fiveshot.core.files import write_json
+from fiveshot.core.methods import METHODS
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import checked_corpus
@@ -131,6 +131,7 @@ def test_features_are_finite_in_half_precision(name):
 
 
 # The second: the statistics of training recordings that were silent throughout.
+@pytest.mark.slow
 @pytest.mark.parametrize("deviation", [1.0, 1e-6])
 @pytest.mark.parametrize("name", SOUNDS)
 def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
@@ -139,21 +140,18 @@ def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
     source = NormalisedFeatures(file, Normalisation(values.mean((1, 2)), np.full(2, deviation, np.float32)))
     support = find_support(shots, table(spans[:0]), file.frame_rate, file.n_frames, CONFIG.labels.widen_s)
     check_shots(support, name)
-    task = make_task(source, support, name == "longer than a window", 0, network, CONFIG, cpu(CONFIG))
-    training = pass_frozen(
+    replay = pass_frozen(
         network, np.zeros((2, 2, 64, 16), np.float32), np.ones((2, 64), np.int64), cpu(CONFIG)
     )
-    judged = {
-        "sed": fit_sed(network, task, training, CONFIG, cpu(CONFIG), lambda _: None),
-        "te_vad": fit_te_vad(network, task, CONFIG, cpu(CONFIG), lambda _: None),
-    }
+    episode = with_mined_gaps(Episode(source, support, CONFIG, cpu(CONFIG), network, lambda: replay, 0))
+    fitted = {name: load_method(name).fit(episode, lambda _: None) for name in METHODS}
+    curves = {name: one.predict() for name, one in fitted.items()}
+    levels = {name: one.confidence_level for name, one in fitted.items()}
     alike = shot_similarity(source, support)
-    for one in judged.values():
-        assert one.probability.shape == alike.shape == (file.n_frames,)
-        assert ((one.probability >= 0) & (one.probability <= 1)).all() and 0 <= one.confidence_level <= 1
+    for method, curve in curves.items():
+        assert curve.shape == alike.shape == (file.n_frames,)
+        assert ((curve >= 0) & (curve <= 1)).all() and 0 <= levels[method] <= 1
     assert np.isfinite(alike).all()
-    curves = {branch: one.probability for branch, one in judged.items()}
-    levels = {branch: one.confidence_level for branch, one in judged.items()}
     found = FrameScores("a.wav", file.frame_rate, 0.0, spans[:5], curves, levels, alike)
     for decoder in ("threshold", "duration"):
         finite(detect(found, CONFIG.detect.model_copy(update={"decoder": decoder})))
@@ -172,6 +170,7 @@ def write(audio, samples: np.ndarray, spans: np.ndarray, column: str) -> None:
     audio.with_suffix(".csv").write_text("\n".join([f"Audiofilename,Starttime,Endtime,{column}", *rows]))
 
 
+@pytest.mark.slow
 def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
     for name, (samples, spans) in SOUNDS.items():
         write(tmp_path / "Validation_Set" / "A" / f"{name}.wav", samples, spans, "Q")

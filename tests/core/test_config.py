@@ -111,10 +111,21 @@ def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
         ("detect: {median_frames: 4}", "median_frames must be odd"),
         ("detect: {minimum: 1.5}", "detect.minimum is 1.5"),
         ("network: {heads: 7}", "network.heads must divide 2048"),
-        ("network: {te_vad: none}", "detect.branches must be sed"),
+        ("network: {te_vad: none}", "detect.methods must not hold te_vad"),
         (
             "network: {te_vad: bilstm, te_vad_resolution: step}",
             "network.te_vad_resolution must be frame where network.te_vad is bilstm",
+        ),
+        ("detect: {methods: []}", "detect.methods: name one method at least"),
+        ("detect: {methods: [sed, sed]}", "detect.methods: sed is listed twice"),
+        (
+            "detect: {methods: [sed, tevad]}",
+            "detect.methods: there is no method 'tevad'; there are sed, te_vad, prototypical, template",
+        ),
+        ("detect: {methods: sed}", "detect.methods is 'sed', but: expected a list in brackets"),
+        (
+            "detect: {branches: both}",
+            "the key detect.branches is now detect.methods, a list such as [sed, te_vad]",
         ),
         ("network: {frames_per_step: 3}", "network.frames_per_step is 3"),
         ("train: {time_filter: {bands: [5, 3]}}", "bands must name the fewest first"),
@@ -140,6 +151,7 @@ def test_every_way_to_write_a_number_is_a_number(tmp_path, word, value):
     assert overridden(tmp_path, f"train: {{learning_rate: {word}}}").train.learning_rate == value
 
 
+@pytest.mark.slow
 @given(st.floats(min_value=1e-300, max_value=1e30))
 def test_any_positive_number_is_read_as_python_writes_it(value):
     assert base_config(f"train.learning_rate={value!r}").train.learning_rate == value

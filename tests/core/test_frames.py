@@ -67,7 +67,7 @@ def test_the_median_filter_of_detection_is_that_of_the_published_program(number)
     golden = np.load(DATA / "stitch.npz")
     binary, expected = golden[f"binary{number}"], golden[f"median5_{number}"]
     changes = ("detect.threshold=fixed", "detect.median_frames=5", "detect.shortest_share=0")
-    settings = base_config("detect.branches=sed", *changes).detect
+    settings = base_config("detect.methods=[sed]", *changes).detect
     lead = 8  # frames of the shots, before the query
     shots, alike = np.tile([0, (lead + 0.5) / FRAME_RATE], (5, 1)), np.ones(lead + len(binary))
     p = np.concatenate([np.zeros(lead), binary])

@@ -79,6 +79,7 @@ def test_other_settings_extract_everything_again(corpus_root, tmp_path, told):
     assert "as features.pcen.gain was 0.98, is 0.9" in told(-2)
 
 
+@pytest.mark.slow
 def test_a_recording_with_a_damaged_middle_is_told_and_the_others_are_done(corpus_root, tmp_path, told):
     audio = corpus_root / "Training_Set" / "FROG" / "three.flac"
     damage_in_the_middle(audio)
@@ -107,6 +108,7 @@ def test_audio_that_vanished_or_is_not_finite_is_a_sentence(corpus_root, tmp_pat
     assert "not a finite number" in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features).error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["features", "features/train", "features/train/BIRD"])
 @pytest.mark.parametrize("config", [ONE_WORKER, TWO_WORKERS])
 def test_a_feature_folder_that_cannot_be_made_ends_the_stage(corpus_root, tmp_path, place, config):

@@ -58,6 +58,7 @@ def cells(row: dict[str, str]) -> dict[str, str]:
     return {key: row[key] for key in row if key not in ("Audiofilename", "Starttime", "Endtime")}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_bitwise_identical_files(root, tmp_path):
     generate_corpus(tmp_path, SMALL)
     assert contents(tmp_path) == contents(root)

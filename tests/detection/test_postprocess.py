@@ -18,7 +18,6 @@ from fiveshot.detection.postprocess import (
     shots_are_long,
     threshold,
     thresholded_spans,
-    wanted_branches,
 )
 
 ROUNDING = 1e-9  # seconds
@@ -27,7 +26,7 @@ QUERY = 5 * 2 * SHOT - SHOT  # first frame of the query
 
 
 def settings_of(*changes):
-    return small_config(*(f"detect.{change}" for change in ("branches=sed", *changes))).detect
+    return small_config(*(f"detect.{change}" for change in ("methods=[sed]", *changes))).detect
 
 
 PLAIN = settings_of()
@@ -80,12 +79,11 @@ def test_the_threshold_follows_its_rule(level, changes, wanted):
 def test_both_branches_are_averaged_and_one_is_taken_as_it_is():
     found = probabilities([0.2, 0.4], te_vad=np.array([0.6, 0.8]))
     found.levels.update(sed=0.5, te_vad=0.9)
-    probability, level = fuse(found, settings_of("branches=both"))
+    probability, level = fuse(found, settings_of("methods=[sed, te_vad]"))
     assert np.allclose(probability, [0.4, 0.6]) and abs(level - 0.7) < ROUNDING
     for name, values in found.branches.items():
-        probability, level = fuse(found, settings_of(f"branches={name}"))
+        probability, level = fuse(found, settings_of(f"methods=[{name}]"))
         assert np.allclose(probability, values) and level == found.levels[name]
-    assert wanted_branches(settings_of("branches=both")) == ("sed", "te_vad")
 
 
 def test_an_event_is_where_the_probability_exceeds_the_threshold():

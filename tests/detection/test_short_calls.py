@@ -18,7 +18,7 @@ TOLERANCE = 3  # percent of the calls
 
 def shares(length_ms: float, *changes: str) -> tuple[float, float]:
     """Percent of calls, at any phase of the grid, found with an IoU above 0.3 and above 0.5."""
-    config = base_config("detect.branches=sed", *changes)
+    config = base_config("detect.methods=[sed]", *changes)
     rate, per_step = config.features.frame_rate, config.network.frames_per_step
     onset_s = 0.5 * np.arange(1, CALLS + 6) + np.random.default_rng(0).uniform(0, 0.2, CALLS + 5)
     calls = np.stack([onset_s, onset_s + length_ms / 1000], axis=-1)

@@ -192,9 +192,9 @@ def test_an_abbreviation_of_more_than_ten_letters_is_refused(package, capsys):
         (("train.time_filter.share=0",), "data_augmentation", None),
         (("train.time_filter.share=0", "train.mel_mask_bands=8"), "data_augmentation", "frequency masking"),
         ((), "machine_learning_method", "CNN, transformer"),
-        (("network.te_vad=none", "detect.branches=sed"), "machine_learning_method", "CNN"),
+        (("network.te_vad=none", "detect.methods=[sed]"), "machine_learning_method", "CNN"),
         (
-            ("detect.branches=sed",),
+            ("detect.methods=[sed]",),
             "post-processing",
             "threshold, gap filling, median filtering (58 ms), shortest length",
         ),

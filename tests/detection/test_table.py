@@ -52,10 +52,10 @@ def table(capsys, *words):
 
 def test_every_branch_and_both_have_a_row_of_the_official_score(finished, capsys):
     found = table(capsys, finished.folder)
-    assert [line for line in found.splitlines() if line in ("sed", "te_vad", "both")] == [
+    assert [line for line in found.splitlines() if line in ("sed", "te_vad", "sed + te_vad")] == [
         "sed",
         "te_vad",
-        "both",
+        "sed + te_vad",
     ]
     config, held = branches.stored(finished.folder, [])
     events = {
@@ -67,8 +67,8 @@ def test_every_branch_and_both_have_a_row_of_the_official_score(finished, capsys
     wanted = evaluate(corpus_references(tuple(held)), events, resamples=0)["overall_scores"]
     row = [line for line in found.splitlines() if line.startswith("seed 7")][-1].split()
     assert float(row[2]) == pytest.approx(wanted["fmeasure (percentage)"], abs=0.05)
-    assert branches.score(held, config.detect.model_copy(update={"branches": "sed"}))["F"] > 99
-    assert branches.score(held, config.detect.model_copy(update={"branches": "te_vad"}))["F"] < 1
+    assert branches.score(held, config.detect.model_copy(update={"methods": ("sed",)}))["F"] > 99
+    assert branches.score(held, config.detect.model_copy(update={"methods": ("te_vad",)}))["F"] < 1
 
 
 def test_several_runs_have_mean_and_spread(finished, capsys):
@@ -80,4 +80,4 @@ def test_runs_with_one_branch_are_scored_by_it_alone(finished, capsys):
         alone = replace(one, branches={"sed": one.branches["sed"]}, levels={"sed": one.levels["sed"]})
         alone.write(scores_path(finished, recording), SOURCES)
     found = table(capsys, finished.folder)
-    assert found.startswith("sed") and "te_vad" not in found and "both" not in found
+    assert found.startswith("sed") and "te_vad" not in found and "+" not in found

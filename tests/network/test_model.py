@@ -81,7 +81,7 @@ def test_the_sed_head_on_steps_equals_the_head_on_repeated_frames():
 
 
 def test_without_te_vad_there_is_no_second_head():
-    made = network("network.te_vad=none", "detect.branches=sed")
+    made = network("network.te_vad=none", "detect.methods=[sed]")
     assert made.te_vad is None
     assert not any(key.startswith("te_vad") for key in made.state_dict())
 

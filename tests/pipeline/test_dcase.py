@@ -18,6 +18,8 @@ from stage_calls import TINY, run_sh
 
 from fiveshot.detection.predictions import read_predictions
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = ROOT / "docs" / "dcase.md"
 TWICE = "BUK5_20180921_015906a"
 TRAINING = {

@@ -7,36 +7,16 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from device_runs import QUICK, VARIANTS, gradients, prepared, stored_probabilities
 from fake_cuda import GPU, fake_cuda
 from small import cpu, small_config, small_corpus, small_training_data
 
 from fiveshot.adaptation.finetune import finetune_all
-from fiveshot.core.compute import choose_backend
-from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
-from fiveshot.training.dataset import window_loader
-from fiveshot.training.loop import losses, new_state, resume, train
+from fiveshot.training.loop import resume, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory'")  # asked for, and there is no GPU to pin for
 SAME = 1e-3  # other orders of sums, after some steps of Adam
-QUICK = (
-    "train.epochs=1",
-    "network.dropout=0",  # drawn otherwise on a GPU
-    "compute.workers=1",
-    "finetune.sed.steps=4",
-    "finetune.sed.pseudo_from_step=2",
-    "finetune.te_vad.steps=3",
-)
-VARIANTS = {
-    "published": (),
-    "bilstm": ("network.te_vad=bilstm",),
-    "fast forms": ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
-    "one branch": ("network.te_vad=none", "detect.branches=sed"),
-    "finer steps": ("network.frames_per_step=2", "finetune.query_weight=0.5", "finetune.query_windows=4"),
-    "masks": ("train.time_mask_frames=8", "train.mel_mask_bands=4", "train.enrolment_frames=32"),
-    "mined gaps": ("finetune.support.min_gap_frames=100000", "finetune.support.kind=mixed"),
-    "negatives": ("finetune.sed.negative_weight=0.1",),
-}
 
 
 def test_the_fake_gpu_refuses_what_a_gpu_refuses(monkeypatch):
@@ -63,32 +43,6 @@ def test_the_fake_gpu_refuses_what_a_gpu_refuses(monkeypatch):
         assert copy.deepcopy(there).device == GPU
 
 
-def prepared(folder, device, variant, *settings):
-    config = small_config(*QUICK, *VARIANTS[variant], f"compute.device={device}", *settings)
-    run = Run(folder)
-    return config, run, small_training_data(run, config), choose_backend(config.compute)
-
-
-def gradients(folder, device, variant):
-    """Both losses of one batch, and the gradient of every parameter."""
-    config, _, data, backend = prepared(folder, device, variant)
-    network = new_state(data, config, backend).network.train()
-    pairs = [(number, window.targets[0]) for number, window in enumerate(data.train.windows[:6])]
-    loader = window_loader(data, data.train, pairs, [0], config, backend, augment=True)
-    batch = {key: value.to(backend.device) for key, value in next(iter(loader)).items()}
-    both = losses(network, batch)
-    sum(both).backward()
-    found = {name: value.grad for name, value in network.named_parameters()}
-    assert {value.device.type for value in (*both, *found.values())} == {device}
-    return [float(loss.detach()) for loss in both], {
-        name: value.cpu().numpy() for name, value in found.items()
-    }
-
-
-def found_in(run, corpus):
-    return [FrameScores.read(scores_path(run, recording)).branches for recording in corpus.test]
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(tmp_path, monkeypatch, variant):
     with fake_cuda(monkeypatch):
@@ -108,6 +62,7 @@ def test_dropout_is_drawn_on_the_gpu(tmp_path, monkeypatch, resolution):
     assert np.isfinite(both).all() and all(np.isfinite(value).all() for value in slopes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeypatch, variant):
     with fake_cuda(monkeypatch):
@@ -119,12 +74,13 @@ def test_a_gpu_trains_and_fine_tunes_to_the_numbers_of_the_cpu(tmp_path, monkeyp
         assert not finetune_all(run, corpus, config, backend, strict=True)[1]
     config, same, _, backend = prepared(tmp_path / "here", "cpu", variant)
     assert not finetune_all(same, corpus, config, backend, strict=True)[1]
-    for one, other in zip(found_in(run, corpus), found_in(same, corpus), strict=True):
+    for one, other in zip(stored_probabilities(run, corpus), stored_probabilities(same, corpus), strict=True):
         assert one.keys() == other.keys()
         for branch in one:
             np.testing.assert_allclose(one[branch], other[branch], atol=SAME, err_msg=branch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["published", "bilstm", "one branch", "finer steps", "mined gaps"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monkeypatch, device, variant):
@@ -135,15 +91,16 @@ def test_mixed_precision_walks_through_to_about_the_same_numbers(tmp_path, monke
         assert all(np.isfinite(list(row.values())).all() for row in state.rows)
         corpus = small_corpus(run, config)
         assert not finetune_all(run, corpus, config, backend, strict=True)[1]
-    mixed = found_in(run, corpus)
+    mixed = stored_probabilities(run, corpus)
     shutil.rmtree(run.folder / "probabilities")
     config, _, _, backend = prepared(tmp_path, "cpu", variant, "compute.precision=float32")
     assert not finetune_all(run, corpus, config, backend, strict=True)[1]
-    for one, other in zip(mixed, found_in(run, corpus), strict=True):
+    for one, other in zip(mixed, stored_probabilities(run, corpus), strict=True):
         for branch in one:
             np.testing.assert_allclose(one[branch], other[branch], atol=0.1, err_msg=branch)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_gpu_to_cpu_and_back(tmp_path, monkeypatch):
     run = Run(tmp_path)
 

@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, write_corpus
 from stage_calls import TINY, results
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "feature": "feature_extract.py",
     "train": "train.py",

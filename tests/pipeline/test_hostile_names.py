@@ -15,6 +15,8 @@ from stage_calls import TINY, run_sh
 from fiveshot.core.config import load_config
 from fiveshot.detection.predictions import read_predictions
 
+pytestmark = pytest.mark.slow
+
 CORPUS = "-data 'of' \"me\" #1 %s $HOME `id` {a} [b]* <b>&amp; ü鳥"
 TRAINING, TEST, RUN = "-train %d", "=test $x$", "-run 'r' #2 $x$ %s"
 # A name that begins with = is a formula to a spreadsheet. It is written as it is: the official scorer looks

@@ -17,6 +17,8 @@ from fiveshot.data.corpus import read_corpus
 from fiveshot.data.extraction import extract_one
 from fiveshot.run.cli import parser, run_folder
 
+pytestmark = pytest.mark.slow
+
 HEAD = "Audiofilename,Starttime,Endtime"
 
 

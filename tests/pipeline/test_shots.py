@@ -91,7 +91,7 @@ def test_recordings_of_too_few_events_are_named_with_the_number_that_is_needed(t
     run, corpus = trained
     few = make_recording("test", "few", events(CALLS[:7]), N_FRAMES)
     write_recording(run, small_config(), few, bright(N_FRAMES, CALLS[:7], 4), "few")
-    config = small_config(*QUICK, "shots=10", "detect.branches=sed")
+    config = small_config(*QUICK, "shots=10", "detect.methods=[sed]")
     detections, problems = finetune_all(
         run, Corpus(corpus.train, (*corpus.test, few), ()), config, cpu(config), strict=False
     )

@@ -24,7 +24,6 @@ from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
 from fiveshot.detection.frame_scores import FrameScores
-from fiveshot.detection.postprocess import BRANCHES
 from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.network.checkpoint import (
     DESCRIPTION,
@@ -148,7 +147,7 @@ def _all_features(config: Config, path: Path) -> object:
 def probabilities_format(folder: Path) -> Format:
     """Probability files with one branch and with both."""
     files = []
-    for branches in (BRANCHES, BRANCHES[:1]):
+    for branches in (("sed", "te_vad"), ("sed",)):
         path = folder / f"{len(branches)}" / "a.h5"
         rng = np.random.default_rng(len(branches))
         found = FrameScores(

@@ -13,6 +13,8 @@ import pytest
 
 from fiveshot.core.errors import FiveshotError
 
+pytestmark = pytest.mark.slow
+
 SEED = 5
 MUTANTS = 40
 LIMIT_S = 1.0  # for a reader that never ends

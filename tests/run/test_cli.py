@@ -124,6 +124,7 @@ def test_help_shows_the_command_without_loading_the_network(script):
     assert "./run.sh" in ended.stdout and "--strict" in ended.stdout
 
 
+@pytest.mark.slow
 def test_the_feature_stage_names_an_absent_data_set(tmp_path):
     command = [
         sys.executable,

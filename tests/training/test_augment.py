@@ -38,6 +38,7 @@ def borders_of(frames, settings, seed):
     return interp.call_args.args[1]
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 500),
     st.integers(0, 2**32),
@@ -53,6 +54,7 @@ def test_gains_are_one_per_frame_and_stay_in_their_range(frames, seed, gain_db, 
     assert np.abs(gains).max() <= gain_db * (1 + 1e-6)
 
 
+@pytest.mark.slow
 @given(st.integers(6, 500), st.integers(0, 2**32), st.integers(1, 20))
 def test_borders_lie_at_least_the_shortest_band_apart(frames, seed, least):
     settings = filter_settings(min_band_frames=least)

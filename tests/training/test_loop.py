@@ -44,9 +44,10 @@ def load_tensors(path):
 
 
 def te_vad(kind):
-    return (f"network.te_vad={kind}", f"detect.branches={'sed' if kind == 'none' else 'both'}")
+    return (f"network.te_vad={kind}", f"detect.methods={'[sed]' if kind == 'none' else '[sed, te_vad]'}")
 
 
+@pytest.mark.slow
 def test_two_identical_runs_give_bitwise_identical_parameters(tmp_path):
     (run, one), (_, other) = trained(tmp_path / "one"), trained(tmp_path / "other")
     assert same_tensors(one.network.state_dict(), other.network.state_dict())
@@ -80,6 +81,7 @@ def stopped_after(epochs, monkeypatch, folder, *changes):
     return run, data, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_stopped_run_goes_on_to_bitwise_the_same_parameters(tmp_path, monkeypatch, epochs):
     changes = ("train.epochs=3", "train.decay_epochs=1")
@@ -148,6 +150,7 @@ def files_of(run):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["best.pt", "best.json", "latest.json", "metrics.csv"])
 @pytest.mark.parametrize("damage", [None, b"", b"half of i"])
 def test_what_follows_from_the_state_is_made_anew(tmp_path, lost, damage):
@@ -198,6 +201,7 @@ def test_every_kind_of_te_vad_trains_a_step(tmp_path, kind):
     assert 0 <= row["sed_accuracy"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_learnable_problem_is_learnt(tmp_path, kind):
     changes = ("train.epochs=4", "train.windows_per_class=48", "network.dropout=0")
@@ -250,6 +254,7 @@ def messages(caplog, monkeypatch, folder, *changes):
     return caplog.messages
 
 
+@pytest.mark.slow
 def test_before_training_its_epochs_are_counted_and_after_a_few_batches_timed(tmp_path, caplog, monkeypatch):
     found = messages(caplog, monkeypatch, tmp_path, "train.windows_per_class=112", "train.epochs=2")
     count, speed, *epochs = found[-4:]

@@ -227,6 +227,7 @@ events = st.lists(st.tuples(st.integers(0, 299), st.integers(1, 14), st.integers
 layouts = st.lists(st.tuples(st.integers(5, 300), events), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     layouts,
@@ -400,7 +401,7 @@ def test_a_background_window_is_asked_for_a_class_that_it_does_not_hold():
 
 
 def test_without_te_vad_there_is_no_enrolment():
-    config = small_config("network.te_vad=none", "detect.branches=sed")
+    config = small_config("network.te_vad=none", "detect.methods=[sed]")
     assert set(dataset(ENROLLED, ONE_EACH, [(0, 1)], config)[0]) == {"features", "labels", "target"}
 
 

@@ -27,29 +27,26 @@ from fiveshot.adaptation.batch_norm import (
     repeats,
     statistics_of_batch,
 )
-from fiveshot.adaptation.branch import (
-    Branch,
-    BranchScores,
-    Progress,
-    Task,
-    confidence_level,
-    draw_support,
-    predict_recording,
-    query_background,
-    query_windows,
-)
+from fiveshot.adaptation.episode import Episode, Progress
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import FrozenWindows
+from fiveshot.adaptation.network_branch import (
+    FittedBranch,
+    NetworkBranch,
+    confidence_level,
+    query_background,
+)
 from fiveshot.adaptation.pseudo_labels import choose_windows, pseudo_labels
-from fiveshot.core.compute import Backend
-from fiveshot.core.config import Config
+from fiveshot.core.config import Config, settings_of
 from fiveshot.core.frames import IGNORED
 from fiveshot.network.losses import window_cross_entropy
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.network.steps import step_counts
 
+VERSION = 5  # raise when the same settings come to give other scores
 
-class SedBranch(Branch):
+
+class SedBranch(NetworkBranch):
     """P(POS) against background from two vectors, with auxiliary logits of the training classes."""
 
     def __init__(self, network: FewShotNetwork, shot: Tensor, gap: Tensor) -> None:
@@ -124,38 +121,15 @@ class SedData:
     background: LowWindows | None
 
 
-def fit_sed(
-    network: FewShotNetwork,
-    task: Task,
-    training: LowWindows,
-    config: Config,
-    backend: Backend,
-    progress: Progress,
-) -> BranchScores:
-    """Adapt the SED branch to a recording and predict all of it."""
-    support = pass_frozen(network, *draw_support(task, config, "sed"), backend)
-    query = query_windows(task, network, config, backend)
-    background = query_background(network, task, config, backend, "sed query")
-    vectors = initial_vectors(network, support, config.finetune.sed.unit_frames)
-    branch = SedBranch(network, *vectors).to(backend.device)
-    adaptation = SedAdaptation(branch, SedData(support, training, query, background), task, config, backend)
-    for _ in range(config.finetune.sed.steps):
-        adaptation.step()
-        progress(1)
-    probability = predict_recording(branch, branch.predict, query, network, task, config, backend)
-    return BranchScores(probability, adaptation.confidence_level())
-
-
 class SedAdaptation:
     """The steps of Adam of one recording's SED branch."""
 
-    def __init__(
-        self, branch: SedBranch, data: SedData, task: Task, config: Config, backend: Backend
-    ) -> None:
-        self.branch, self.data, self.config, self.backend = branch, data, config, backend
-        self.settings = config.finetune.sed
-        self.long_shots = task.long_shots
-        self.draw, self.order = task.generator("sed steps"), task.rng("pseudo")
+    def __init__(self, branch: SedBranch, data: SedData, episode: Episode) -> None:
+        self.branch, self.data = branch, data
+        self.config, self.backend = episode.config, episode.backend
+        self.settings = self.config.finetune.sed
+        self.long_shots = episode.long_shots
+        self.draw, self.order = episode.generator("sed steps"), episode.rng("pseudo")
         self.done, self.level = 0, 1.0
         self.pseudo: list[Part] | None = None
         if self.settings.batch_norm == "recalculated":
@@ -324,3 +298,45 @@ class SedAdaptation:
 
     def _order(self, count: int) -> np.ndarray:
         return self.order.permutation(count)
+
+
+class Sed:
+    """The SED branch as a method."""
+
+    name = "sed"
+
+    def depends_on(self, config: Config) -> dict[str, object]:
+        """Besides its own section: how training windows are cut, and what shapes the pseudo-labels."""
+        return {"version": VERSION} | settings_of(
+            config,
+            "windows",
+            "labels.cut_events",
+            "train.window_classes",
+            "finetune.query_weight",
+            "finetune.query_windows",
+            "finetune.sed",
+            "detect.median_frames",
+            "detect.long_shot_frames",
+            "detect.long_smooth_frames",
+        )
+
+    def steps(self, config: Config) -> int:
+        """Steps of Adam."""
+        return config.finetune.sed.steps
+
+    def fit(self, episode: Episode, progress: Progress) -> FittedBranch:
+        """Adapt the SED branch to a recording."""
+        settings = episode.config.finetune.sed
+        support = pass_frozen(episode.network, *episode.support_windows("sed"), episode.backend)
+        query = episode.query_windows()
+        background = query_background(episode, "sed query")
+        vectors = initial_vectors(episode.network, support, settings.unit_frames)
+        branch = SedBranch(episode.network, *vectors).to(episode.backend.device)
+        adaptation = SedAdaptation(branch, SedData(support, episode.replay(), query, background), episode)
+        for _ in range(settings.steps):
+            adaptation.step()
+            progress(1)
+        return FittedBranch(episode, branch, branch.predict, support, query)
+
+
+METHOD = Sed()

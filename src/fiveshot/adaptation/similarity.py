@@ -30,7 +30,7 @@ def shot_similarity(recorded: NormalisedFeatures, support: Support) -> np.ndarra
     """
     if len(support.shots) == 1:
         return np.ones(recorded.n_frames, dtype=np.float32)
-    background = _background(recorded, support)
+    background = background_level(recorded, support)
     channels = [_channel(recorded, support, c, background[c]) for c in range(len(background))]
     level, values = max(channels, key=lambda channel: channel[0])
     if level < LEAST_LEVEL:
@@ -38,7 +38,7 @@ def shot_similarity(recorded: NormalisedFeatures, support: Support) -> np.ndarra
     return (values / level).astype(np.float32)
 
 
-def _background(recorded: NormalisedFeatures, support: Support) -> np.ndarray:
+def background_level(recorded: NormalisedFeatures, support: Support) -> np.ndarray:
     """Median of each mel band up to the end of the last shot: (channels, mels)."""
     return np.median(recorded.frames(0, max(support.query_start, int(support.shots[:, 1].max()))), axis=1)
 

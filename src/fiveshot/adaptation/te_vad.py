@@ -13,25 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fiveshot.adaptation.branch import (
-    Branch,
-    BranchScores,
-    Progress,
-    Task,
-    confidence_level,
-    draw_support,
-    predict_recording,
-    query_background,
-    query_windows,
-)
+from fiveshot.adaptation.episode import Episode, Progress
 from fiveshot.adaptation.frozen import LowWindows, Strip, pass_frozen
-from fiveshot.core.compute import Backend, seed_of
-from fiveshot.core.config import Config
+from fiveshot.adaptation.network_branch import FittedBranch, NetworkBranch, query_background
+from fiveshot.core.compute import seed_of
+from fiveshot.core.config import Config, settings_of
 from fiveshot.network.losses import frame_cross_entropy
 from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
 
+VERSION = 5  # raise when the same settings come to give other scores
 
-class TeVadBranch(Branch):
+
+class TeVadBranch(NetworkBranch):
     """P(POS) given the target vector of the shots."""
 
     def __init__(self, network: FewShotNetwork, window: int) -> None:
@@ -54,62 +47,65 @@ class TeVadBranch(Branch):
         return strip.mean(strip.embedded(self.encoder), strip.labels == 1, self.frames_per_step)
 
 
-def fit_te_vad(
-    network: FewShotNetwork, task: Task, config: Config, backend: Backend, progress: Progress
-) -> BranchScores:
-    """Adapt the TE-VAD branch to a recording and predict all of it."""
-    settings = config.finetune.te_vad
-    enrolling = enrolling_windows(network, task, config, backend)
-    labelled = pass_frozen(network, *draw_support(task, config, "set 2"), backend)
-    background = query_background(network, task, config, backend, "te_vad query")
-    branch = TeVadBranch(network, config.windows.frames).to(backend.device)
-    optimizer = torch.optim.Adam(
-        [*branch.head.parameters(), *branch.adapting_blocks()], lr=settings.learning_rate
-    )
-    torch.manual_seed(seed_of(task.seed, "te_vad dropout"))
-    draws = task.generator("set 1"), task.generator("set 2")
-    count = settings.windows_per_step
-    for _ in range(settings.steps):
-        optimizer.zero_grad(set_to_none=True)
-        enrolment = enrolling.pick(count, draws[0])
-        for weight, windows in ((1.0, labelled), (config.finetune.query_weight, background)):
-            if windows is None:
-                continue
-            strip = windows.pick(min(count, len(enrolling)), draws[1])
-            with backend.autocast():
-                embedding = strip.spread(strip.embedded(branch.encoder))
-                logits = branch.logits(embedding, branch.target(enrolment)[: len(embedding)])
-            (weight * frame_cross_entropy(logits, strip.labels, branch.output_frames)).backward()
-        optimizer.step()
-        progress(1)
-    return predict_te_vad(branch.eval(), network, enrolling, labelled, task, config, backend)
-
-
-def enrolling_windows(network: FewShotNetwork, task: Task, config: Config, backend: Backend) -> LowWindows:
+def enrolling_windows(episode: Episode) -> LowWindows:
     """The first set. As published, the POS mask lies behind the encoder; as an option, before it."""
-    features, labels = draw_support(task, config, "set 1")
-    if config.finetune.te_vad.enrolment_mask == "features":
+    features, labels = episode.support_windows("set 1")
+    if episode.config.finetune.te_vad.enrolment_mask == "features":
         features = (features * (labels == 1)[:, None, :, None]).astype(np.float32)
-    return pass_frozen(network, features, labels, backend, wanted=labels == 1)
+    return pass_frozen(episode.network, features, labels, episode.backend, wanted=labels == 1)
 
 
-@torch.no_grad()
-def predict_te_vad(
-    branch: TeVadBranch,
-    network: FewShotNetwork,
-    enrolling: LowWindows,
-    labelled: LowWindows,
-    task: Task,
-    config: Config,
-    backend: Backend,
-) -> BranchScores:
-    """θ and P(POS), given the mean target vector of the first set's windows."""
-    target = branch.target(enrolling.whole).mean(0, keepdim=True)
+class TeVad:
+    """The TE-VAD branch as a method."""
 
-    def predict(embedding: Tensor) -> Tensor:
-        with backend.autocast():
-            return branch.logits(embedding, target).float().softmax(-1)[..., 1]
+    name = "te_vad"
 
-    query = query_windows(task, network, config, backend)
-    probability = predict_recording(branch, predict, query, network, task, config, backend)
-    return BranchScores(probability, confidence_level(branch, predict, labelled))
+    def depends_on(self, config: Config) -> dict[str, object]:
+        """Its own section, windows, and query windows as background."""
+        return {"version": VERSION} | settings_of(
+            config, "windows", "finetune.query_weight", "finetune.query_windows", "finetune.te_vad"
+        )
+
+    def steps(self, config: Config) -> int:
+        """Steps of Adam."""
+        return config.finetune.te_vad.steps
+
+    def fit(self, episode: Episode, progress: Progress) -> FittedBranch:
+        """Adapt the TE-VAD branch to a recording."""
+        network, config, backend = episode.network, episode.config, episode.backend
+        settings = config.finetune.te_vad
+        enrolling = enrolling_windows(episode)
+        labelled = pass_frozen(network, *episode.support_windows("set 2"), backend)
+        background = query_background(episode, "te_vad query")
+        branch = TeVadBranch(network, config.windows.frames).to(backend.device)
+        optimizer = torch.optim.Adam(
+            [*branch.head.parameters(), *branch.adapting_blocks()], lr=settings.learning_rate
+        )
+        torch.manual_seed(seed_of(episode.seed, "te_vad dropout"))
+        draws = episode.generator("set 1"), episode.generator("set 2")
+        count = settings.windows_per_step
+        for _ in range(settings.steps):
+            optimizer.zero_grad(set_to_none=True)
+            enrolment = enrolling.pick(count, draws[0])
+            for weight, windows in ((1.0, labelled), (config.finetune.query_weight, background)):
+                if windows is None:
+                    continue
+                strip = windows.pick(min(count, len(enrolling)), draws[1])
+                with backend.autocast():
+                    embedding = strip.spread(strip.embedded(branch.encoder))
+                    logits = branch.logits(embedding, branch.target(enrolment)[: len(embedding)])
+                (weight * frame_cross_entropy(logits, strip.labels, branch.output_frames)).backward()
+            optimizer.step()
+            progress(1)
+        branch.eval()
+        with torch.no_grad():
+            target = branch.target(enrolling.whole).mean(0, keepdim=True)
+
+        def head(embedding: Tensor) -> Tensor:
+            with backend.autocast():
+                return branch.logits(embedding, target).float().softmax(-1)[..., 1]
+
+        return FittedBranch(episode, branch, head, labelled)
+
+
+METHOD = TeVad()

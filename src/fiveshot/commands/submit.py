@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LABEL = re.compile(r"([A-Za-z][A-Za-z0-9-]*)_([A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*)_task5_([1-4])")
 LONGEST_ABBREVIATION = 10  # letters, in the tables of the challenge
 UNKNOWN = "FILL IN"
+FORM = {"sed": "fine tuning", "te_vad": "fine tuning"}  # methods that the form has another word for
 AUTHOR = ("lastname", "firstname", "email", "institute")
 
 
@@ -114,7 +115,7 @@ def description(config: Config, trained: TrainedSettings) -> dict:
         "data_augmentation": ", ".join(_augmentations(trained.train)) or None,
         "embeddings": None,
         "machine_learning_method": method,
-        "few_shot_method": "fine tuning",
+        "few_shot_method": ", ".join(dict.fromkeys(FORM.get(name, name) for name in config.detect.methods)),
         "external_data_usage": None,
         "ensemble_method_subsystem_count": None,
         "decision_making": None,
@@ -133,7 +134,8 @@ def _augmentations(train: Train) -> list[str]:
 
 def _post_processing(config: Config) -> list[str]:
     detect = config.detect
-    steps = ["mean probability of both branches"] if detect.branches == "both" else []
+    several = len(detect.methods) > 1
+    steps = [f"mean probability of {', '.join(detect.methods)}"] if several else []
     if detect.decoder == "duration":
         steps += ["threshold", "decoding with a prior on event length"]
     else:

@@ -6,6 +6,8 @@ import copy
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fiveshot.core.architecture import LONGEST_STEP_FRAMES, MELS_PER_VALUE, embedding_size
 from fiveshot.core.errors import FiveshotError, steers
 from fiveshot.core.files import write_text
+from fiveshot.core.methods import METHODS
 from fiveshot.core.yaml import parse_yaml, read_yaml, to_yaml
 
 Whole = Annotated[int, Field(lt=2**31)]  # what every library takes
@@ -36,6 +39,17 @@ def _of_a_path(text: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_of_a_path)]
+
+
+def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
+    _require(len(names) > 0, "name one method at least")
+    for name in names:
+        _require(names.count(name) == 1, f"{name} is listed twice")
+        _require(name in METHODS, f"there is no method {name!r}; there are {', '.join(METHODS)}")
+    return names
+
+
+MethodNames = Annotated[tuple[str, ...], AfterValidator(_methods)]
 
 
 class Section(BaseModel):
@@ -234,7 +248,7 @@ class Finetune(Section):
 class Detect(Section):
     """From P(POS) per frame to events."""
 
-    branches: Literal["sed", "te_vad", "both"]
+    methods: MethodNames
     decoder: Literal["threshold", "duration"]
     threshold: Literal["confidence", "fixed"]
     offset: NotNegative
@@ -313,8 +327,8 @@ class Config(Section):
             "another function",
         )
         _require(
-            self.detect.branches == "sed" or self.network.te_vad != "none",
-            "detect.branches must be sed when network.te_vad is none",
+            "te_vad" not in self.detect.methods or self.network.te_vad != "none",
+            "detect.methods must not hold te_vad when network.te_vad is none",
         )
         _require(
             self.finetune.sed.batch_norm != "adapting"
@@ -337,7 +351,13 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
+# Keys of earlier versions: what they are called now.
+RENAMED = {"detect.branches": "detect.methods, a list such as [sed, te_vad]"}
+
+
 def _unknown_key(key: str, source: str) -> FiveshotError:
+    if key in RENAMED:
+        return FiveshotError(f"{source}: the key {key} is now {RENAMED[key]}.")
     known = list(_keys(Config))
     # A right last word in the wrong section is the commonest slip; look for that first.
     same_word = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
@@ -386,7 +406,15 @@ def _sentence(error: ValidationError, source: str) -> str:
         return f"{source}: the key {key} is missing."
     if first["type"] == "value_error":
         return f"{source}: {key + ': ' if key else ''}{message}."
+    if first["type"] == "tuple_type":
+        message = "Expected a list in brackets, such as [a, b]"
     return f"{source}: {key} is {first['input']!r}, but: {message[0].lower()}{message[1:]}."
+
+
+def settings_of(config: Config, *names: str) -> dict[str, object]:
+    """The settings of these full names, each a key or a whole section: name → value, as JSON knows it."""
+    values = config.model_dump(mode="json")
+    return {name: reduce(getitem, name.split("."), values) for name in names}
 
 
 def trained_settings(config: Config) -> TrainedSettings:

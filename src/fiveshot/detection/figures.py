@@ -71,17 +71,19 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
 
 
 def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
-    curves = dict(scores.branches)
-    if config.detect.branches == "both":
-        curves["both"] = fuse(scores, config.detect)[0]
+    """P(POS) of every listed method, their mean, and the similarity where it counts: (n_frames,) each."""
+    curves = {name: scores.branches[name] for name in config.detect.methods}
+    if len(curves) > 1:
+        curves["mean"] = fuse(scores, config.detect)[0]
     if config.detect.likeness > 0:
-        curves["likeness"] = np.clip(scores.similarity, 0, 1)
+        curves["similarity"] = np.clip(scores.similarity, 0, 1)
     return curves
 
 
 def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
-    limits = {config.detect.branches: threshold(fuse(scores, config.detect)[1], config.detect)}
-    return limits | ({"likeness": config.detect.likeness} if config.detect.likeness > 0 else {})
+    names, limit = config.detect.methods, threshold(fuse(scores, config.detect)[1], config.detect)
+    limits = {"mean" if len(names) > 1 else names[0]: limit}
+    return limits | ({"similarity": config.detect.likeness} if config.detect.likeness > 0 else {})
 
 
 def event_rows(recording: Recording, scores: FrameScores, detected: np.ndarray) -> EventRows:

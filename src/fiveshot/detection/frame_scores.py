@@ -70,7 +70,7 @@ class FrameScores:
                 shots_s=file["shots_s"][:],
                 branches={name: file[name][:] for name in names},
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
-                similarity=file["likeness"][:],
+                similarity=file["similarity"][:],
             )
             return scores, {name: _sources(file[name]) for name in names}
 
@@ -88,7 +88,7 @@ class FrameScores:
             write_attribute(file, "branches", " ".join(self.branches))
             file.attrs.update(frame_rate=self.frame_rate, widen_s=self.widen_s)
             write_array(file, "shots_s", self.shots_s)
-            for name, values in {"likeness": self.similarity, **self.branches}.items():
+            for name, values in {"similarity": self.similarity, **self.branches}.items():
                 write_array(file, name, values.astype(np.float32))
             for name in self.branches:
                 file[name].attrs["confidence_level"] = self.levels[name]

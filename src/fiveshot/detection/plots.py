@@ -7,8 +7,9 @@ which colour-blind readers can tell apart. Times are in seconds from the start o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import librosa
@@ -27,13 +28,9 @@ from fiveshot.detection.metric import FALSE_POSITIVE, MATCHES_UNK, TRUE_POSITIVE
 
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-CURVES = {
-    "sed": ("SED", BLUE),
-    "te_vad": ("TE-VAD", ORANGE),
-    "both": ("both, mean", BLACK),
-    "likeness": ("likeness", GREEN),
-}
-SPARE_COLOURS = (VERMILION, PURPLE, GREY)
+METHOD_COLOURS = (BLUE, ORANGE, VERMILION, PURPLE, GREY)  # by the order of the methods
+OTHER_COLOURS = {"mean": BLACK, "similarity": GREEN}
+LABELS = {"sed": "SED", "te_vad": "TE-VAD"}  # other methods are called by their names
 NOT_SCORED = "detection"  # of a recording without references
 # What became of a detection: colour and hatch. The hatch makes a false one plain without colour.
 VERDICTS = {
@@ -88,8 +85,8 @@ def plot_training(metrics_csv: Path, target: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH_IN, TRAINING_HEIGHT_IN), dpi=DPI, layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
-        for branch in _trained_branches(columns):
-            name, colour = CURVES[branch]
+        for branch, colour in _colours(_trained_branches(columns)).items():
+            name = LABELS[branch]
             loss.plot(epochs, columns[f"{branch}_loss"], "o-", ms=4, color=colour, label=name)
             if f"{branch}_accuracy" in columns:
                 percent = 100 * columns[f"{branch}_accuracy"]
@@ -125,7 +122,7 @@ def plot_detection(
         features: (frames, mels) of the stretch, one channel.
         frame_rate: frames per second.
         first_s: where in the recording the stretch begins, s.
-        probabilities: "sed", "te_vad", "both", "likeness" or another -> (frames,) of the stretch, 0 to 1.
+        probabilities: name of a method, "mean" or "similarity" -> (frames,) of the stretch, 0 to 1.
         threshold: of each curve, one for all, or None: not drawn.
         events: of the whole recording; only what lies in the stretch is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
@@ -273,9 +270,9 @@ def _draw_probabilities(
     first_s: float,
     frame_rate: float,
 ) -> None:
-    spare = iter(SPARE_COLOURS * (1 + len(probabilities)))
+    colours = _colours(probabilities)
     for branch, values in probabilities.items():
-        name, colour = CURVES[branch] if branch in CURVES else (branch, next(spare))
+        name, colour = LABELS.get(branch, branch), colours[branch]
         times_s = first_s + (np.arange(len(values)) + 0.5) / frame_rate
         axes.plot(times_s, values, lw=1.1, color=colour, label=name)
         if isinstance(threshold, Mapping) and branch in threshold:
@@ -287,6 +284,12 @@ def _draw_probabilities(
     axes.grid(alpha=0.25)
     if axes.get_lines():
         _legend_beside(axes)
+
+
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each curve; methods take theirs by order."""
+    free = cycle(METHOD_COLOURS)
+    return {name: OTHER_COLOURS.get(name) or next(free) for name in names}
 
 
 def _draw_threshold(axes: Axes, value: float, colour: str) -> None:

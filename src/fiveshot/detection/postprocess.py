@@ -11,18 +11,12 @@ from fiveshot.detection.duration_decoder import decode_events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
 
-BRANCHES = ("sed", "te_vad")
 SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
 
 
-def wanted_branches(settings: Detect) -> tuple[str, ...]:
-    """The branches that the settings call for."""
-    return BRANCHES if settings.branches == "both" else (settings.branches,)
-
-
 def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
-    """Mean P(POS) and mean θ of the wanted branches."""
-    names = wanted_branches(settings)
+    """Mean P(POS), (n_frames,), and mean θ of the methods that are listed in the settings."""
+    names = settings.methods
     probability = np.mean([scores.branches[name] for name in names], axis=0)
     return probability, float(np.mean([scores.levels[name] for name in names]))
 

@@ -107,8 +107,9 @@ def _in_run(stage: str, work: Callable, arguments: argparse.Namespace) -> int:
     config = read_settings(arguments, earlier)
     call = overrides_of(arguments)
     with open_run(folder, config, stage, earlier.lines_beside(call)) as run:
-        call.over(earlier).write(folder)
-        return work(config, run, arguments)
+        code = work(config, run, arguments)
+        call.over(earlier).write(folder)  # not of a call that failed
+        return code
 
 
 def run_command(work: Callable[[Any], int], arguments: argparse.Namespace | None) -> int:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from small import MELS, cpu, small_config
 from torch.nn import functional
 
-from fiveshot.adaptation.branch import lowest_mean
 from fiveshot.adaptation.frozen import BATCH, pass_frozen
+from fiveshot.adaptation.network_branch import lowest_mean
 from fiveshot.adaptation.sed import SedBranch, initial_vectors
 from fiveshot.adaptation.te_vad import TeVadBranch
 from fiveshot.network.checkpoint import build_network
