@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.text import aligned
 from fiveshot.data.annotations import SHOTS
 from fiveshot.data.events import Events
 from fiveshot.data.names import audio_key, keys_by_name, known_name
@@ -204,7 +205,7 @@ def format_report(report: Mapping) -> str:
         rows.extend(_table_row(f"  class {name}", row, row["f-measure"]) for name, row in of_classes.items())
     overall = report["overall_scores"]
     rows.append(_table_row("overall", overall, overall["fmeasure (percentage)"] / 100))
-    return "\n".join([*_aligned(rows), _summary(report)])
+    return "\n".join([*aligned(rows, numbers=True), _summary(report)])
 
 
 def _check_references(references: Sequence[Reference], shots: int) -> None:
@@ -335,13 +336,6 @@ def _overall(totals: Iterable[Counts]) -> dict[str, float]:
 def _table_row(name: str, row: Mapping, f_measure: float) -> tuple[str, ...]:
     percent = (f"{100 * value:.2f}" for value in (row["precision"], row["recall"], f_measure))
     return (name, *percent, *(str(row[key]) for key in ("TP", "FP", "FN")))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    names = [row[0].ljust(widths[0]) for row in rows]
-    numbers = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)][1:] for row in rows]
-    return ["  ".join([name, *cells]) for name, cells in zip(names, numbers, strict=True)]
 
 
 def _summary(report: Mapping) -> str:
