@@ -16,7 +16,7 @@ PROGRAM = """
 import argparse, sys, time
 from pathlib import Path
 from fiveshot.run.cli import run_command
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 from fiveshot.run.signals import leave_signals_to_the_parent
 
 def work(arguments):
@@ -52,7 +52,7 @@ WORK = {
     for _ in loader:
         print("loaded", flush=True)""",
     "among files": """
-    with whole_file(Path("a.txt")) as part:
+    with atomic_write(Path("a.txt")) as part:
         part.write_text("half")
         time.sleep(60)""",
 }

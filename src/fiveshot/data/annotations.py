@@ -148,7 +148,7 @@ def _audio_name(path: Path, line: int, cell: str) -> str:
     if not name:
         raise mistake(path, line, "Audiofilename", "is empty; write the name of the audio file")
     if steers(name):
-        raise mistake(path, line, "Audiofilename", f"is {name!r}; take out what does not print")
+        raise mistake(path, line, "Audiofilename", f"is {name!r}; remove non-printable characters")
     return name
 
 
@@ -178,17 +178,19 @@ def _read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 
 def _require(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
-    found = ", ".join(map(repr, header))
+    names = ", ".join(map(repr, header))
     for column in columns:
         if column not in header:
-            raise FiveshotError(f"{path}: line 1: no column '{column}' among {found}; add it, with commas.")
+            raise FiveshotError(f"{path}: line 1: no column '{column}' among {names}; add it, with commas.")
     for number, name in enumerate(header, start=1):
         if not name:
-            raise FiveshotError(f"{path}: line 1, column {number} has no name; name it or take it out.")
+            raise FiveshotError(f"{path}: line 1, column {number} has no name; name or remove it.")
         if steers(name):
-            raise FiveshotError(f"{path}: line 1, column {number} is {name!r}; take out what does not print.")
+            raise FiveshotError(
+                f"{path}: line 1, column {number} is {name!r}; remove non-printable characters."
+            )
         if header.count(name) > 1:
-            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or take out one.")
+            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or remove one.")
 
 
 def _full_rows(

@@ -32,7 +32,7 @@ def _read_text(path: Path) -> str:
         raise FiveshotError(f"{path}: there is no such file; check the path.") from error
     except OSError as error:
         reason = error.strerror or error
-        raise FiveshotError(f"{path}: could not be read ({reason}); check its rights.") from error
+        raise FiveshotError(f"{path}: could not be read ({reason}); check its permissions.") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

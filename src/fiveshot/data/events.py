@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 from fiveshot.data.annotations import TEST_COLUMN, read_test_csv
 from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
 
@@ -121,7 +121,7 @@ class Events:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the columns onset_s, offset_s, confidence; the file appears when it is whole."""
-        with whole_file(Path(path)) as part, part.open("w", newline="", encoding="utf-8") as handle:
+        with atomic_write(Path(path)) as part, part.open("w", newline="", encoding="utf-8") as handle:
             rows = csv.writer(handle, lineterminator="\n")
             rows.writerow(COLUMNS)
             rows.writerows(zip(*(column.tolist() for column in self._columns()), strict=True))
@@ -138,7 +138,7 @@ def _read_onsets(path: Path) -> Events:
         )
     for name in ("onset", "offset", "confidence"):
         if names.count(name) > 1:
-            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or take out one.")
+            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or remove one.")
     pairs, confidence = [], []
     for line, cells in rows:
         if len(cells) != len(header):

@@ -19,7 +19,7 @@ import scipy.signal
 import soundfile
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import read_json, whole_file, write_json, write_text
+from fiveshot.core.files import atomic_write, read_json, write_json, write_text
 from fiveshot.data.annotations import SHOTS
 
 VERSION = 2  # raise it when the same settings would give other files
@@ -423,7 +423,7 @@ def annotation_text(scene: Scene) -> str:
 def write_scene(root: Path, scene: Scene, seed: int) -> None:
     """Write a recording and its csv, each as a whole."""
     path = root / scene.folder / scene.name
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         try:
             kind = path.suffix[1:].upper()
             soundfile.write(part, render(scene, seed), scene.sample_rate, "PCM_16", format=kind)

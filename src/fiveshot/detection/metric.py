@@ -210,7 +210,7 @@ def format_report(report: Mapping) -> str:
 
 def _check_references(references: Sequence[Reference], shots: int) -> None:
     if not references:
-        raise FiveshotError("There are no reference annotations, so that nothing can be scored.")
+        raise FiveshotError("There are no reference annotations to score against.")
     seen: dict[str, Reference] = {}
     for reference in references:
         other = seen.setdefault(reference.key, reference)
@@ -309,8 +309,8 @@ def _class_scores(
         label = classes[reference.key]
         of_subset[label] = of_subset.get(label, Counts()) + count
     return {
-        subset: {label: _row(total) for label, total in sorted(found.items())}
-        for subset, found in sorted(totals.items())
+        subset: {label: _row(total) for label, total in sorted(of_subset.items())}
+        for subset, of_subset in sorted(totals.items())
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
 
 OWN_HEADER = (*FIXED_COLUMNS, "Confidence", "Recording")
@@ -84,7 +84,7 @@ def _cells(row: Detection) -> list[str]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -1,7 +1,7 @@
 """Ctrl-C and termination: an exception in the main thread, one line, and exit code 130 or 143.
 
 The exception comes when the interpreter runs again, at the latest at the end of the library call under way.
-Files are written atomically, so that it may come anywhere.
+Files are written atomically: it may come anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REPEAT_S = 1.0  # run.sh passes on what the terminal has sent to every process: signals come in twos
-LINE = "stopped; what is done is kept, and the same command goes on from here."
+LINE = "Interrupted. Progress is saved; rerun the same command to resume."
 
 
 class Stopped(KeyboardInterrupt):
@@ -53,7 +53,7 @@ class Interruption:
 
 
 def leave_signals_to_the_parent(_: int = 0) -> None:
-    """Make a DataLoader worker (`worker_init_fn`) end when it is told to, without a word on how it ended."""
+    """Make a DataLoader worker (`worker_init_fn`) end when its parent ends it, without a message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Its thread that hands over tensors prints a traceback when the parent goes; errors travel as values.
