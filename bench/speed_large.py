@@ -23,7 +23,7 @@ from fiveshot.data.feature_files import FeatureFile, normalisation, open_feature
 from fiveshot.detection.figures import event_rows
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
+from fiveshot.detection.plots import EventRows, pick_excerpts, plot_detection
 from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import read_predictions, write_predictions
 from fiveshot.detection.references import corpus_references
@@ -178,7 +178,7 @@ def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
 
 def _draw(folder: Path, file: FeatureFile, found: FrameScores, events: EventRows) -> None:
     shown = np.concatenate([events.positive, events.detections])
-    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, found.query_start_s, shown):
+    for first_s, end_s in pick_excerpts(file.n_frames, file.frame_rate, found.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), int(end_s * file.frame_rate)
         plot_detection(
             folder / f"{first}.png",

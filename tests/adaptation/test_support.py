@@ -19,7 +19,7 @@ from fiveshot.adaptation.support import (
     support_windows,
 )
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.frames import runs
+from fiveshot.core.frames import contiguous_regions
 
 WINDOW = 64
 N_FRAMES = 400
@@ -150,11 +150,13 @@ def test_every_labelled_frame_of_a_reconstructed_window_is_of_its_kind(shots, un
 def test_gaps_and_shots_take_turns_in_pieces_of_at_most_the_crop(seed, crop):
     values, labels = window(found(), f"crop_frames={crop}", seed=seed)
     assert labels[0] == 0 and set(labels) == {0, 1}
-    gap, *others = runs(labels == 0)  # the others may be several gaps, where no shot fitted between them
-    for first, end in [gap, *runs(labels == 1)]:
+    gap, *others = contiguous_regions(
+        labels == 0
+    )  # the others may be several gaps, where no shot fitted between them
+    for first, end in [gap, *contiguous_regions(labels == 1)]:
         assert end - first <= crop
         assert (np.diff(values[0, first:end, 0]) == 1).all()
-    assert len(runs(labels == 1)) >= len(others)
+    assert len(contiguous_regions(labels == 1)) >= len(others)
 
 
 def test_a_shot_longer_than_the_crop_is_cut_anywhere_in_it():
@@ -167,7 +169,7 @@ def test_a_shot_longer_than_the_crop_is_cut_anywhere_in_it():
 def shot_pieces(values, labels):
     """First and end frame in the recording of each piece of a shot."""
     frames = values[0, :, 0].astype(int)
-    return [(frames[first], frames[end - 1] + 1) for first, end in runs(labels == 1)]
+    return [(frames[first], frames[end - 1] + 1) for first, end in contiguous_regions(labels == 1)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -189,7 +191,7 @@ def test_where_a_shot_no_longer_fits_another_gap_is_tried_and_a_shorter_shot_may
     for seed in range(200):
         values, labels = window(support, "crop_frames=30", seed=seed)
         assert all(end - first in (30, 6) for first, end in shot_pieces(values, labels))
-        longest_gaps.append(int(np.diff(runs(labels == 0), axis=1).max()))
+        longest_gaps.append(int(np.diff(contiguous_regions(labels == 0), axis=1).max()))
     assert min(longest_gaps) == 10 and max(longest_gaps) >= 20
 
 
@@ -255,7 +257,7 @@ def test_without_gaps_a_window_is_made_of_shots_alone():
 def test_a_crossfade_blends_the_seam_and_leaves_it_unlabelled():
     support = Support(np.array([[100, 120]]), np.array([[0, 20]]), 120)
     values, labels = window(support, "crossfade_frames=4")
-    seams = runs(labels == -1)
+    seams = contiguous_regions(labels == -1)
     assert seams[:2].tolist() == [[16, 20], [32, 36]]
     blend = values[0, 16:20, 0]
     assert (np.diff(blend) > 0).all() and blend[0] > 16 and blend[-1] < 103

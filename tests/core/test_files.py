@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, read_json, sha256, whole_file, write_json, write_text
+from fiveshot.core.files import atomic_write, fingerprint, read_json, sha256, write_json, write_text
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):
@@ -22,7 +22,7 @@ def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):
 def test_an_error_inside_the_block_leaves_the_old_file_alone(tmp_path, error):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(error), whole_file(path) as part:
+    with pytest.raises(error), atomic_write(path) as part:
         part.write_text("half of the n")
         raise error
     assert path.read_text() == "old"
@@ -32,7 +32,7 @@ def test_an_error_inside_the_block_leaves_the_old_file_alone(tmp_path, error):
 def test_the_old_file_stays_readable_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -42,7 +42,7 @@ def test_a_full_disk_is_one_sentence_about_the_wanted_file(tmp_path):
     path = tmp_path / "a.txt"
     with (
         pytest.raises(FiveshotError, match=r"a\.txt: could not be written \(No space left"),
-        whole_file(path),
+        atomic_write(path),
     ):
         raise OSError(28, "No space left on device")
 
@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_a_leftover_that_cannot_be_removed_does_not_hide_the_first_error(tmp_path):
-    with pytest.raises(RuntimeError, match="the first"), whole_file(tmp_path / "a.txt") as part:
+    with pytest.raises(RuntimeError, match="the first"), atomic_write(tmp_path / "a.txt") as part:
         part.mkdir()  # unlink refuses a folder, as a read-only disk refuses any file
         raise RuntimeError("the first")
 

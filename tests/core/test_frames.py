@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fiveshot.core.frames import (
     IGNORED,
+    contiguous_regions,
     event_frames,
     event_seconds,
     query_starts,
-    runs,
     stitch,
     window_labels,
     window_starts,
@@ -107,7 +107,7 @@ def test_every_event_inside_a_recording_owns_a_frame_of_it(onset_s, length_s, wi
 
 @given(st.lists(st.booleans(), max_size=60))
 def test_runs_are_the_stretches_of_true_values(mask):
-    spans = runs(np.array(mask, bool))
+    spans = contiguous_regions(np.array(mask, bool))
     rebuilt = np.zeros(len(mask), bool)
     for first, end in spans:
         rebuilt[first:end] = True
@@ -202,7 +202,7 @@ def test_only_events_that_lie_wholly_in_a_window_keep_their_labels(pieces, data)
     start, window = data.draw(st.integers(0, len(labels) - 1)), data.draw(st.integers(1, 40))
     wanted = np.full(window, IGNORED)
     wanted[: len(labels[start : start + window])] = labels[start : start + window]
-    for first, end in runs(labels > 0):
+    for first, end in contiguous_regions(labels > 0):
         if first < start or end > start + window:
             wanted[max(first - start, 0) : max(end - start, 0)] = IGNORED
     assert np.array_equal(window_labels(labels, start, window), wanted)

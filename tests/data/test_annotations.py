@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.annotations import (
-    FIXED_COLUMNS,
     VALUES,
     EventTable,
     read_test_csv,
     read_training_csv,
     shots_of,
 )
+from fiveshot.data.csv_table import FIXED_COLUMNS
 
 HEAD = "Audiofilename,Starttime,Endtime"
 

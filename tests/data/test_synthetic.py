@@ -25,6 +25,7 @@ from fiveshot.data.synthetic import (
     plan_corpus,
     rng_for,
     train_kinds,
+    write_scene,
 )
 
 SMALL = SynthesisSettings(seed=7, train_recordings=2, train_recording_s=12.0, valid_recordings=1)
@@ -73,27 +74,27 @@ def test_another_seed_gives_other_sounds_and_other_times(root, tmp_path):
 
 def test_an_up_to_date_corpus_is_left_as_it_is(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    calls = []
-    paths = generate_corpus(root, SMALL, lambda done, total: calls.append(done))
-    assert not calls
-    assert sorted(paths) == audio_files(root)
+    assert sorted(generate_corpus(root, SMALL)) == audio_files(root)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-def test_other_settings_replace_the_corpus_and_an_interrupted_run_is_repaired(tmp_path):
+def test_other_settings_replace_the_corpus_and_an_interrupted_run_is_repaired(tmp_path, monkeypatch):
     class Stop(Exception):
         pass
 
-    def stop(done: int, total: int) -> None:
-        if done == 3:
+    written = []
+
+    def stop_at_the_third(root, scene, seed):
+        if len(written) == 2:
             raise Stop
+        written.append(write_scene(root, scene, seed))
 
     tiny = replace(SMALL, train_recordings=1, train_recording_s=10.0)
-    with pytest.raises(Stop):
-        generate_corpus(tmp_path, SMALL, stop)
-    seen = []
-    paths = generate_corpus(tmp_path, tiny, lambda done, total: seen.append((done, total)))
-    assert seen == [(n + 1, len(paths)) for n in range(len(paths))]
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr("fiveshot.data.synthetic.write_scene", stop_at_the_third)
+        generate_corpus(tmp_path, SMALL)
+    assert len(audio_files(tmp_path)) == 2
+    paths = generate_corpus(tmp_path, tiny)
     assert sorted(paths) == audio_files(tmp_path)  # no recording of the first run is left
     assert json.loads((tmp_path / "corpus.json").read_text())["settings"]["train_recordings"] == 1
     assert not list(tmp_path.rglob("*.part"))

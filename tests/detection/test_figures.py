@@ -15,7 +15,7 @@ from fiveshot.run.folder import Run
 
 def write_curves(run, recording):
     """Probabilities of two branches that rise over the recording."""
-    shots_s = np.stack([recording.events.onset_s, recording.events.offset_s], axis=1)[:5]
+    shots_s = recording.events.as_array()[:5]
     curves = {name: np.linspace(0, 1, 420) for name in ("sed", "te_vad")}
     scores = FrameScores(
         recording.audio_name, 22050 / 256, 0.0, shots_s, curves, dict.fromkeys(curves, 0.5), np.ones(420)

@@ -233,7 +233,7 @@ _REFERENCES = st.lists(st.tuples(st.sampled_from("AB"), recordings()), min_size=
 
 
 def query_events(target):
-    pos = np.column_stack([target.onset_s, target.offset_s])[target.value == "POS"]
+    pos = target.events[target.value == "POS"]
     return pos[pos[:, 1] > pos[4, 1]]
 
 

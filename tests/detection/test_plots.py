@@ -11,7 +11,7 @@ from drawn import bars, legend, query_lines_s, verdict_bars
 from matplotlib.image import imread
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.detection.plots import EventRows, mel_position, pick_stretches, plot_detection, plot_training
+from fiveshot.detection.plots import EventRows, mel_position, pick_excerpts, plot_detection, plot_training
 
 FRAME_RATE = 22050 / 256
 MELS = 128
@@ -52,7 +52,7 @@ EVENTS = EventRows(
 NO_EVENTS = EventRows(NOTHING, NOTHING, NOTHING, NOTHING)
 
 
-def draw_stretch(target, **changes):
+def draw_excerpt(target, **changes):
     """A picture of 10 s from 5 s on, all of it replaceable."""
     n_frames = int(10 * FRAME_RATE)
     settings = {
@@ -128,9 +128,9 @@ def test_a_missing_metrics_file_is_an_error(tmp_path):
         plot_training(tmp_path / "metrics.csv", tmp_path / "training.png")
 
 
-def test_a_stretch_with_everything_is_one_picture(tmp_path, figures):
-    draw_stretch(tmp_path / "stretch.png")
-    assert size_of(tmp_path / "stretch.png") == (1100, 704)
+def test_a_excerpt_with_everything_is_one_picture(tmp_path, figures):
+    draw_excerpt(tmp_path / "excerpt.png")
+    assert size_of(tmp_path / "excerpt.png") == (1100, 704)
     (figure,) = figures
     shown = shown_events(figure)
     np.testing.assert_allclose(shown["shots"], EVENTS.shots)
@@ -144,14 +144,14 @@ def test_a_stretch_with_everything_is_one_picture(tmp_path, figures):
 
 def test_curves_stand_at_the_middle_of_their_frames(tmp_path, figures):
     values = np.random.default_rng(1).random(50)
-    draw_stretch(tmp_path / "p.png", probabilities={"sed": values}, threshold=None)
+    draw_excerpt(tmp_path / "p.png", probabilities={"sed": values}, threshold=None)
     (curve,) = [line for line in figures[0].axes[2].lines if line.get_label() == "SED"]
     np.testing.assert_allclose(curve.get_xdata(), 5.0 + (np.arange(50) + 0.5) / FRAME_RATE)
     np.testing.assert_array_equal(curve.get_ydata(), values)
 
 
 def test_without_detections_their_row_and_the_legend_are_empty(tmp_path, figures):
-    draw_stretch(tmp_path / "p.png", events=replace(EVENTS, detections=NOTHING, verdicts=[]))
+    draw_excerpt(tmp_path / "p.png", events=replace(EVENTS, detections=NOTHING, verdicts=[]))
     shown = shown_events(figures[0])
     assert len(shown["detected"]) == 0 and legend(figures[0].axes[1]) == []
     assert len(shown["POS"]) == len(EVENTS.positive)
@@ -159,20 +159,20 @@ def test_without_detections_their_row_and_the_legend_are_empty(tmp_path, figures
 
 def test_without_references_detections_have_no_verdict(tmp_path, figures):
     events = replace(EVENTS, positive=NOTHING, unknown=NOTHING, verdicts=None)
-    draw_stretch(tmp_path / "p.png", events=events)
+    draw_excerpt(tmp_path / "p.png", events=events)
     np.testing.assert_allclose(verdict_bars(figures[0])["detection"], EVENTS.detections)
     assert len(shown_events(figures[0])["POS"]) == len(shown_events(figures[0])["UNK"]) == 0
 
 
 def test_without_any_event_only_the_features_are_drawn(tmp_path, figures):
-    draw_stretch(tmp_path / "p.png", events=NO_EVENTS, probabilities={}, threshold=None)
+    draw_excerpt(tmp_path / "p.png", events=NO_EVENTS, probabilities={}, threshold=None)
     assert all(len(spans) == 0 for spans in shown_events(figures[0]).values())
     assert query_lines_s(figures[0]) == [] and not figures[0].axes[2].lines
     assert figures[0].axes[0].images[0].get_array().shape[0] == MELS
 
 
 def test_a_query_that_begins_elsewhere_has_no_line(tmp_path, figures):
-    draw_stretch(tmp_path / "p.png", events=replace(EVENTS, query_start_s=4.9))
+    draw_excerpt(tmp_path / "p.png", events=replace(EVENTS, query_start_s=4.9))
     assert query_lines_s(figures[0]) == []
 
 
@@ -180,13 +180,13 @@ def test_a_query_that_begins_elsewhere_has_no_line(tmp_path, figures):
     ("threshold", "expected"), [(None, []), (0.5, [0.5]), ({"sed": 0.3}, [0.3]), ({"other": 0.3}, [])]
 )
 def test_thresholds_are_those_of_the_curves_drawn(tmp_path, figures, threshold, expected):
-    draw_stretch(tmp_path / "p.png", threshold=threshold, probabilities={"sed": np.ones(100)})
+    draw_excerpt(tmp_path / "p.png", threshold=threshold, probabilities={"sed": np.ones(100)})
     lines = [line for line in figures[0].axes[2].lines if str(line.get_label()).startswith("threshold")]
     assert [line.get_ydata()[0] for line in lines] == expected
 
 
 def test_flat_features_and_a_curve_of_another_name_are_drawn(tmp_path, figures):
-    draw_stretch(
+    draw_excerpt(
         tmp_path / "p.png",
         features=np.zeros((100, MELS)),
         f_max=None,
@@ -202,21 +202,21 @@ def test_flat_features_and_a_curve_of_another_name_are_drawn(tmp_path, figures):
 def test_a_title_is_drawn_as_it_is_written_without_a_warning(tmp_path, figures, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_stretch(tmp_path / "p.png", title=title)
+        draw_excerpt(tmp_path / "p.png", title=title)
     assert figures[0].get_suptitle() == title and not figures[0]._suptitle.get_parse_math()
     assert size_of(tmp_path / "p.png") == (1100, 704)
 
 
 def test_a_dollar_sign_is_a_dollar_sign(tmp_path):
     for name, title in (("formula", "$a$"), ("plain", "a")):
-        draw_stretch(tmp_path / f"{name}.png", title=title)
+        draw_excerpt(tmp_path / f"{name}.png", title=title)
     assert (imread(tmp_path / "formula.png") != imread(tmp_path / "plain.png")).any()
 
 
 def test_two_drawings_are_bitwise_identical_and_leave_the_settings_alone(tmp_path):
     before = dict(mpl.rcParams)
     for name in ("a.png", "b.png"):
-        draw_stretch(tmp_path / name)
+        draw_excerpt(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert dict(mpl.rcParams) == before
 
@@ -228,29 +228,29 @@ def test_the_centre_of_each_mel_band_lies_in_its_middle():
     np.testing.assert_allclose(places, np.arange(MELS) + 0.5, atol=1e-9)
 
 
-def test_a_short_recording_is_one_stretch():
-    assert pick_stretches(860, FRAME_RATE, 4.0, SHOTS) == [(0.0, 860 / FRAME_RATE)]
+def test_a_short_recording_is_one_excerpt():
+    assert pick_excerpts(860, FRAME_RATE, 4.0, SHOTS) == [(0.0, 860 / FRAME_RATE)]
 
 
 def test_a_long_recording_is_cut_to_the_start_of_the_query_and_its_fullest_part():
     sparse = np.array([[start, start + 1] for start in (1000.0, 3000.0)])
     dense = np.array([[start, start + 1] for start in range(2000, 2030, 3)], dtype=float)
-    stretches = pick_stretches(int(3600 * FRAME_RATE), FRAME_RATE, 60.0, np.concatenate([sparse, dense]))
-    (first, first_end), (second, second_end) = stretches
+    excerpts = pick_excerpts(int(3600 * FRAME_RATE), FRAME_RATE, 60.0, np.concatenate([sparse, dense]))
+    (first, first_end), (second, second_end) = excerpts
     assert first < 60 < first_end
     assert second <= dense[0, 0] and dense[-1, 1] <= second_end
     assert first_end - first == second_end - second == 30.0
 
 
 def test_without_events_in_the_query_only_its_start_is_shown():
-    assert pick_stretches(int(600 * FRAME_RATE), FRAME_RATE, 9.5, SHOTS) == [(0.0, 30.0)]
+    assert pick_excerpts(int(600 * FRAME_RATE), FRAME_RATE, 9.5, SHOTS) == [(0.0, 30.0)]
 
 
 @pytest.mark.parametrize("duration_s", [31, 45, 59, 61, 1000])
 @pytest.mark.parametrize("query_s", [0.0, 20.0, 1e4])
-def test_every_stretch_lies_within_the_recording(duration_s, query_s):
+def test_every_excerpt_lies_within_the_recording(duration_s, query_s):
     n_frames = int(duration_s * FRAME_RATE)
     events = np.random.default_rng(0).uniform(0, duration_s, size=(50, 1)) + np.array([0, 0.5])
-    for first, end in pick_stretches(n_frames, FRAME_RATE, query_s, events):
+    for first, end in pick_excerpts(n_frames, FRAME_RATE, query_s, events):
         assert 0 <= first < end <= n_frames / FRAME_RATE + 1e-9
         assert end - first == pytest.approx(30)

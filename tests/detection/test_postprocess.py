@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import RATE, small_config
 
-from fiveshot.core.frames import event_frames, runs
+from fiveshot.core.frames import contiguous_regions, event_frames
 from fiveshot.detection.duration_decoder import decode_events, length_prior
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import (
@@ -166,14 +166,14 @@ def test_the_published_length_rule_keeps_many_more_very_short_events(length_ms, 
 def published(query, limit, shot_frames, shortest_s):
     """Spans in the query by the published rules, one frame after the other."""
     active = [p > limit for p in query]
-    spans = [(a, b) for a, b in runs(np.array(active))]
+    spans = [(a, b) for a, b in contiguous_regions(np.array(active))]
     if np.mean([end - first for first, end in shot_frames]) > 174:
         for (_, first), (end, _) in pairwise(spans):
             if end - first < 87 and np.mean(query[first:end]) > 0.5:
                 active[first:end] = [True] * (end - first)
     padded = [active[0]] * 2 + active + [active[-1]] * 2
     smooth = [sorted(padded[i : i + 5])[2] for i in range(len(active))]
-    return [(a, b) for a, b in runs(np.array(smooth)) if (b - a) / RATE >= 0.6 * shortest_s]
+    return [(a, b) for a, b in contiguous_regions(np.array(smooth)) if (b - a) / RATE >= 0.6 * shortest_s]
 
 
 @settings(deadline=None, max_examples=200)
@@ -209,8 +209,8 @@ def test_an_event_that_the_start_of_the_query_cuts_begins_at_it():
 def test_only_short_inner_likely_gaps_are_filled():
     active = np.array([0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0], bool)
     likely = np.full(12, 0.6)
-    assert runs(fill_gaps(active, likely, 3, 0.5)).tolist() == [[2, 6], [9, 10]]
-    assert runs(fill_gaps(active, likely, 4, 0.5)).tolist() == [[2, 10]]
+    assert contiguous_regions(fill_gaps(active, likely, 3, 0.5)).tolist() == [[2, 6], [9, 10]]
+    assert contiguous_regions(fill_gaps(active, likely, 4, 0.5)).tolist() == [[2, 10]]
     assert fill_gaps(active, likely, 4, 0.6).tolist() == active.tolist()
     assert not fill_gaps(np.zeros(5, bool), np.ones(5), 9, 0.5).any()
 

@@ -34,7 +34,7 @@ def finished(tmp_path):
             audio_name=recording.audio_name,
             frame_rate=rate,
             widen_s=0.0,
-            shots_s=np.stack([table.onset_s, table.offset_s], axis=1)[:5],
+            shots_s=table.as_array()[:5],
             branches={"sed": curve, "te_vad": np.full_like(curve, 0.1)},
             levels={"sed": 0.9, "te_vad": 0.9},
             similarity=np.ones_like(curve),

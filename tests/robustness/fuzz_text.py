@@ -17,9 +17,10 @@ from fuzz_run import Case, Format, right
 
 from fiveshot.core.config import Config, load_config, save_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.annotations import FIXED_COLUMNS, EventTable, read_test_csv, read_training_csv
+from fiveshot.data.annotations import EventTable, read_test_csv, read_training_csv
 from fiveshot.data.audio import probe
 from fiveshot.data.corpus import Recording, read_corpus
+from fiveshot.data.csv_table import FIXED_COLUMNS
 from fiveshot.data.feature_files import open_features, write_blocks
 from fiveshot.data.names import audio_key
 from fiveshot.detection.metric import evaluate
@@ -131,7 +132,7 @@ def _check_round(table: EventTable, path: Path) -> None:
 
 
 def _predicted(table: EventTable, path: Path) -> Path:
-    times = zip(table.onset_s, table.offset_s, strict=True)
+    times = table.as_array().tolist()
     write_confident_predictions(path, [Detection(table.audio_name, *event, 0.5) for event in times])
     return path
 

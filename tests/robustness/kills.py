@@ -83,14 +83,14 @@ class Pipeline:
     def start(self, stage: str, run: Path) -> Call:
         """Begin one stage."""
         words = ["--config", self.settings, "--data", self.root / "corpus", "--run", run]
-        return Call([*self.stages[stage], *map(str, words)], self.root / "run_command.txt")
+        return Call([*self.stages[stage], *map(str, words)], self.root / "stderr.txt")
 
     def finish(self, stage: str, run: Path) -> float:
         """Let a stage come to its end; the seconds it took."""
         began = time.monotonic()
         call = self.start(stage, run)
         if call.wait():
-            raise FiveshotError(f"{stage} ended with {call.code}: {call.run_command()[-500:]}")
+            raise FiveshotError(f"{stage} ended with {call.code}: {call.stderr()[-500:]}")
         return time.monotonic() - began
 
 
@@ -133,7 +133,7 @@ class Call:
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.code
 
-    def run_command(self) -> str:
+    def stderr(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
@@ -148,7 +148,7 @@ def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -
     name = f"{stage} {signal.Signals(number).name}"
     began = time.monotonic()
     (os.killpg if whole_group else os.kill)(call.pid, number)
-    code, text = call.wait(), call.run_command()
+    code, text = call.wait(), call.stderr()
     if code == 0:
         count.too_late += 1
         return False
@@ -158,7 +158,7 @@ def kill(call: Call, number: int, whole_group: bool, stage: str, count: Count) -
     count.answers_s.append(time.monotonic() - began)
     # Before the program has begun, the system ends it without a word.
     if code != -number and (code != 128 + number or text.count(LINE) != 1):
-        count.wrong.append(f"{name}: exit code {code}, run_command {text[-500:]!r}")
+        count.wrong.append(f"{name}: exit code {code}, stderr {text[-500:]!r}")
     if "Traceback" in text:
         count.wrong.append(f"{name}: a traceback, {text[-1500:]!r}")
     return True

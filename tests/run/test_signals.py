@@ -16,7 +16,7 @@ PROGRAM = """
 import argparse, sys, time
 from pathlib import Path
 from fiveshot.run.cli import run_command
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 
 def work(arguments):
     print("ready", flush=True)
@@ -44,7 +44,7 @@ WORK = {
     atexit.register(time.sleep, 60)
     time.sleep(60)""",
     "among files": """
-    with whole_file(Path("a.txt")) as part:
+    with atomic_write(Path("a.txt")) as part:
         part.write_text("half")
         time.sleep(60)""",
 }

@@ -16,7 +16,7 @@ from fiveshot.adaptation.support import Support, support_windows
 from fiveshot.core.architecture import step_count
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
-from fiveshot.core.frames import runs
+from fiveshot.core.frames import contiguous_regions
 from fiveshot.detection.postprocess import shots_are_long
 from fiveshot.network.model import Encoder, FewShotNetwork
 
@@ -132,6 +132,6 @@ def with_mined_gaps(episode: Episode) -> Episode:
     count = max(1, int((support.shots[:, 1] - support.shots[:, 0]).sum()) // per_step)
     chosen = np.zeros(len(values), dtype=bool)
     chosen[np.argsort(similarity, kind="stable")[:count]] = True
-    mined = np.minimum(runs(chosen & np.isfinite(similarity)) * per_step, episode.n_frames)
+    mined = np.minimum(contiguous_regions(chosen & np.isfinite(similarity)) * per_step, episode.n_frames)
     gaps = np.concatenate([support.gaps, mined[mined[:, 1] > mined[:, 0]]])
     return replace(episode, support=replace(support, gaps=gaps))

@@ -10,7 +10,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from fiveshot.adaptation.learner import Learner, load_learner
@@ -89,7 +88,7 @@ def finetune_recording(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
         widen_s=config.labels.widen_s,
-        shots_s=np.stack([shots.onset_s, shots.offset_s], axis=-1),
+        shots_s=shots.as_array(),
         branches=(stored.branches if stored else {}) | branches,
         levels=(stored.levels if stored else {}) | levels,
         similarity=stored.similarity if stored else shot_similarity(episode.features, episode.support),

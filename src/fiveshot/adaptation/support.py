@@ -8,7 +8,7 @@ import numpy as np
 
 from fiveshot.core.config import SupportConfig
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.frames import IGNORED, event_frames, runs
+from fiveshot.core.frames import IGNORED, contiguous_regions, event_frames
 from fiveshot.data.annotations import EventTable
 
 
@@ -56,7 +56,7 @@ def find_support(
         *event_frames(unknown.onset_s, unknown.offset_s, frame_rate, n_frames, widen_s),
     ]:
         free[first:end] = False
-    return Support(spans, runs(free), query_start)
+    return Support(spans, contiguous_regions(free), query_start)
 
 
 def support_windows(

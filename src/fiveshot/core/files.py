@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, folders that one process writes to, and what was made from what."""
+"""Atomic writes, folders that one process writes to, fingerprints and what differs between them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ _PART = ".part"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` when the block ends without an error."""
     # A short name of its own: a long one with something added could pass the limit of the file system.
     short = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
@@ -31,7 +32,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as error:
         raise WriteError(
-            f"{path}: could not be written ({error.strerror or error}); check the disk and its rights."
+            f"{path}: could not be written ({error.strerror or error}); check free space and permissions."
         ) from error
     finally:
         # Where nothing can be written, nothing can be taken away: that must not hide the first error.
@@ -56,7 +57,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Let no other process write to the folder within the block; what a dead one left unfinished is gone.
 
     Raises:
@@ -67,8 +68,10 @@ def locked(folder: Path) -> Iterator[None]:
         lock = (folder / ".lock").open("a+b", buffering=0)
     except OSError as error:
         raise WriteError(
-            f"{folder}: the folder cannot be written ({error.strerror}); choose another or free its rights."
+            f"{folder}: the folder cannot be written ({error.strerror}); "
+            "choose another folder or fix its permissions."
         ) from error
+    _unlock_in_children()
     with lock:
         _hold(lock, folder)
         _held.add(lock)
@@ -82,14 +85,16 @@ def locked(folder: Path) -> Iterator[None]:
 _held: set[BinaryIO] = set()
 
 
-def _let_go() -> None:
+@cache
+def _unlock_in_children() -> None:
+    """A DataLoader worker that outlives this process for a moment must not keep its locks."""
+    os.register_at_fork(after_in_child=_release_all)
+
+
+def _release_all() -> None:
     for lock in _held:
         lock.close()
     _held.clear()
-
-
-# A loading process that outlives this one for a moment is not to keep its locks.
-os.register_at_fork(after_in_child=_let_go)
 
 
 def _hold(lock: BinaryIO, folder: Path) -> None:
@@ -113,7 +118,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     with suppress(OSError):
         if path.read_bytes() == data:
             return
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)
 
 

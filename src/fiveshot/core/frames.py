@@ -37,8 +37,8 @@ def event_seconds(frames: np.ndarray, frame_rate: float, widen_s: float = 0.0) -
     return np.maximum(times, 0.0)
 
 
-def runs(mask: np.ndarray) -> np.ndarray:
-    """First and end (exclusive) of each stretch of true values: (runs, 2) int64."""
+def contiguous_regions(mask: np.ndarray) -> np.ndarray:
+    """First and end (exclusive) of each contiguous region of true values: (regions, 2) int64."""
     edges = np.diff(np.concatenate([[0], np.asarray(mask, dtype=np.int8), [0]]))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=-1)
 
@@ -66,11 +66,11 @@ def window_labels(labels: np.ndarray, start: int, window: int, cut_events: str =
     cut[: len(piece)] = piece
     if cut_events == "ignore":
         end = start + len(piece)
-        stretches = runs(piece > 0)
-        if len(stretches) and start > 0 and stretches[0, 0] == 0 and labels[start - 1] > 0:
-            cut[: stretches[0, 1]] = IGNORED
-        if len(stretches) and end < len(labels) and stretches[-1, 1] == len(piece) and labels[end] > 0:
-            cut[stretches[-1, 0] : len(piece)] = IGNORED
+        regions = contiguous_regions(piece > 0)
+        if len(regions) and start > 0 and regions[0, 0] == 0 and labels[start - 1] > 0:
+            cut[: regions[0, 1]] = IGNORED
+        if len(regions) and end < len(labels) and regions[-1, 1] == len(piece) and labels[end] > 0:
+            cut[regions[-1, 0] : len(piece)] = IGNORED
     return cut
 
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 
 VERSION = "v110"  # of the HDF5 format
 # What h5py raises on a damaged file.
@@ -59,7 +59,7 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     Raises:
         WriteError: it could not be written.
     """
-    with whole_file(path) as part, _Sink(part, "w+") as sink:
+    with atomic_write(path) as part, _Sink(part, "w+") as sink:
         with h5py.File(sink, "w", libver=VERSION) as file:
             yield file, sink.check
         sink.check()

@@ -12,9 +12,6 @@ Every mistake is a FiveshotError `FILE: line L, column 'C': what is wrong, what 
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError, steers
+from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
 
 SHOTS = 5  # of the challenge; `shots` in the configuration gives others
-FIXED_COLUMNS = ("Audiofilename", "Starttime", "Endtime")
 VALUES = ("POS", "NEG", "UNK")
 SINGLE_CLASS_COLUMN = "CALL"
 TEST_COLUMN = "Q"
@@ -59,6 +56,10 @@ class EventTable:
 
     def __hash__(self) -> int:
         return hash((len(self), tuple(self.onset_s), tuple(self.offset_s)))
+
+    def as_array(self) -> np.ndarray:
+        """Onsets and offsets: (events, 2) seconds."""
+        return np.stack([self.onset_s, self.offset_s], axis=-1)
 
     def positive(self) -> EventTable:
         """The events marked POS."""
@@ -145,46 +146,30 @@ def _audio_name(path: Path, line: int, cell: str) -> str:
     if Path(name).stem != path.stem:  # where a name holds a backslash, it is no folder's end
         name = name.rsplit("\\", 1)[-1].strip()
     if not name:
-        raise _mistake(path, line, "Audiofilename", "is empty; write the name of the audio file")
+        raise mistake(path, line, "Audiofilename", "is empty; write the name of the audio file")
     if steers(name):
-        raise _mistake(path, line, "Audiofilename", f"is {name!r}; take out what does not print")
+        raise mistake(path, line, "Audiofilename", f"is {name!r}; remove non-printable characters")
     return name
 
 
 def _times(path: Path, line: int, row: dict[str, str]) -> tuple[float, float]:
-    onset_s = _seconds(path, line, "Starttime", row["Starttime"])
-    offset_s = _seconds(path, line, "Endtime", row["Endtime"])
+    onset_s = seconds(path, line, "Starttime", row["Starttime"])
+    offset_s = seconds(path, line, "Endtime", row["Endtime"])
     if offset_s <= onset_s:
         what = f"is {row['Endtime']}, not after the Starttime {row['Starttime']}; correct the two times"
-        raise _mistake(path, line, "Endtime", what)
+        raise mistake(path, line, "Endtime", what)
     return onset_s, offset_s
-
-
-def _seconds(path: Path, line: int, column: str, cell: str) -> float:
-    try:
-        # float() would take '1_5' as 15.
-        seconds = math.nan if "_" in cell else float(cell)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
-        what = f"is {cell!r}, not a time; write seconds as a number from 0 up, with a decimal point"
-        raise _mistake(path, line, column, what)
-    return seconds
 
 
 def _value(path: Path, line: int, column: str, cell: str) -> str:
     if cell not in VALUES:
-        raise _mistake(path, line, column, f"is {cell!r}; write POS, NEG or UNK")
+        raise mistake(path, line, column, f"is {cell!r}; write POS, NEG or UNK")
     return cell
-
-
-def _mistake(path: Path, line: int, column: str, what: str) -> FiveshotError:
-    return FiveshotError(f"{path}: line {line}, column '{column}' {what}.")
 
 
 def _read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The checked header, and an iterator over (line number, cells) of the rows below it."""
-    rows = csv_rows(path, _read_text(path))
+    rows = read_rows(path)
     _, header = next(rows, (0, None))
     if header is None:
         raise FiveshotError(f"{path}: the file is empty; it needs a line of column names at least.")
@@ -192,54 +177,20 @@ def _read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     return header, _full_rows(path, header, rows)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FiveshotError(f"{path}: there is no such file; check the path.") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise FiveshotError(f"{path}: could not be read ({reason}); check its rights.") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise FiveshotError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8 csv.") from error
-
-
-def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line each begins on; cells lose surrounding blanks, rows of blank cells are skipped."""
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise FiveshotError(f"{path}: line {line} holds a zero byte; save the file as UTF-8 csv.")
-    lines = io.StringIO(text, newline="").readlines()
-    # A quote that nobody closes makes one cell of all below it, also of the row appended here.
-    reader = csv.reader([*lines, ","], skipinitialspace=True)
-    line = 1
-    try:
-        for row in reader:
-            if reader.line_num > len(lines) and row != ["", ""]:
-                raise csv.Error("a quote is not closed")
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise FiveshotError(f"{path}: line {line} is not csv ({error}); check its quotes.") from error
-
-
 def _require(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
-    found = ", ".join(map(repr, header))
+    names = ", ".join(map(repr, header))
     for column in columns:
         if column not in header:
-            raise FiveshotError(f"{path}: line 1: no column '{column}' among {found}; add it, with commas.")
+            raise FiveshotError(f"{path}: line 1: no column '{column}' among {names}; add it, with commas.")
     for number, name in enumerate(header, start=1):
         if not name:
-            raise FiveshotError(f"{path}: line 1, column {number} has no name; name it or take it out.")
+            raise FiveshotError(f"{path}: line 1, column {number} has no name; name or remove it.")
         if steers(name):
-            raise FiveshotError(f"{path}: line 1, column {number} is {name!r}; take out what does not print.")
+            raise FiveshotError(
+                f"{path}: line 1, column {number} is {name!r}; remove non-printable characters."
+            )
         if header.count(name) > 1:
-            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or take out one.")
+            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or remove one.")
 
 
 def _full_rows(

@@ -20,6 +20,7 @@ import numpy as np
 
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, steers
+from fiveshot.core.text import aligned
 from fiveshot.data.annotations import (
     SHOTS,
     SINGLE_CLASS_COLUMN,
@@ -130,7 +131,7 @@ def corpus_table(corpus: Corpus) -> str:
         rows += [_row(split, "total", recordings)] if recordings else []
     count = len(corpus.problems)
     ending = [f"{count} problem{'' if count == 1 else 's'}", *(f"  {problem}" for problem in corpus.problems)]
-    return "\n".join([*_aligned(rows), *ending, *map(escaped, corpus.notes)])
+    return "\n".join([*aligned(rows), *ending, *map(escaped, corpus.notes)])
 
 
 def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str, ...]:
@@ -147,12 +148,6 @@ def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str,
         " ".join(map(str, sorted({item.sample_rate for item in recordings}))),
         " ".join(map(str, sorted({item.channels for item in recordings}))),
     )
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def _read_split(folder: Path, split: str, shots: int, problems: Problems) -> list[Recording]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fiveshot.core.compute import available_cores
 from fiveshot.core.config import Config, Features
 from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
-from fiveshot.core.files import changes, locked
+from fiveshot.core.files import changes, folder_lock
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_blocks
@@ -47,7 +47,7 @@ def extract(corpus: Corpus, root: Path, config: Config, strict: bool = False) ->
     """Bring the feature folder up to date; what failed comes back as problems, or with `strict` stops it."""
     # Features that many share may be where nobody can write: then what is there is checked.
     frozen = root.exists() and not os.access(root, os.W_OK)
-    with nullcontext() if frozen else locked(root):
+    with nullcontext() if frozen else folder_lock(root):
         return _extract(corpus, root, config, strict)
 
 

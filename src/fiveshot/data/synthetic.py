@@ -9,7 +9,7 @@ them apart. Everything is drawn from the seed and a name, so one recording does 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import scipy.signal
 import soundfile
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import read_json, whole_file, write_json, write_text
+from fiveshot.core.files import atomic_write, read_json, write_json, write_text
 from fiveshot.data.annotations import SHOTS
 
 VERSION = 2  # raise it when the same settings would give other files
@@ -103,8 +103,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Everything about a recording but its sound; `folder` is relative to the corpus."""
+class Scene:
+    """Everything about a generated recording but its sound; `folder` is relative to the corpus."""
 
     folder: Path
     name: str
@@ -269,7 +269,7 @@ def _shortest_gap_s(kinds: Iterable[Kind]) -> float:
     return 0.3 if min(kind.duration_s for kind in kinds) < 0.2 else 0.15
 
 
-def plan_training(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
+def plan_training(settings: SynthesisSettings, subset: str, index: int, number: int) -> Scene:
     """A training recording: calls of the subset's classes; beside a single class, unlabelled strangers."""
     name, sample_rate, channels = _file_format(subset, index, number)
     kinds = train_kinds(settings.seed)
@@ -283,7 +283,7 @@ def plan_training(settings: SynthesisSettings, subset: str, index: int, number: 
     calls = _fill(rng, pool, settings.fill * settings.train_recording_s)
     placed, recording_s = timeline(rng, calls, settings.train_recording_s)
     folder = Path("Training_Set", subset)
-    return Recording(folder, name, sample_rate, channels, tuple(own), placed, recording_s)
+    return Scene(folder, name, sample_rate, channels, tuple(own), placed, recording_s)
 
 
 def _fill(rng: np.random.Generator, pool: Sequence[tuple[str | None, Kind]], length_s: float) -> list[Call]:
@@ -301,7 +301,7 @@ def _fill(rng: np.random.Generator, pool: Sequence[tuple[str | None, Kind]], len
     return calls
 
 
-def plan_validation(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
+def plan_validation(settings: SynthesisSettings, subset: str, index: int, number: int) -> Scene:
     """A validation recording: one new class is the target, other kinds of about its duration distract."""
     name, sample_rate, channels = _file_format(subset, index, number)
     plan, rng = VALIDATION_SUBSETS[subset], rng_for(settings.seed, subset, name)
@@ -315,7 +315,7 @@ def plan_validation(settings: SynthesisSettings, subset: str, index: int, number
     targets = [Call(vary(target, rng), "Q") for _ in range(plan.targets - SHOTS + settings.shots)]
     calls = _support_then_query(rng, settings.shots, targets, distractors, unknown)
     placed, recording_s = timeline(rng, calls, plan.recording_s)
-    return Recording(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
+    return Scene(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
 
 
 def _distractor_kinds(rng: np.random.Generator, target: Kind, trained: Sequence[Kind]) -> list[Kind]:
@@ -345,7 +345,7 @@ def _file_format(subset: str, index: int, number: int) -> tuple[str, int, int]:
     return f"{subset}_{index + 1:02d}{ending}", sample_rate, channels
 
 
-def plan_corpus(settings: SynthesisSettings) -> list[Recording]:
+def plan_corpus(settings: SynthesisSettings) -> list[Scene]:
     """All recordings, training first."""
     single = max(1, settings.train_recordings // 2)
     training = [(subset, index) for subset, classes in TRAIN_SUBSETS.items()
@@ -360,29 +360,27 @@ def plan_corpus(settings: SynthesisSettings) -> list[Recording]:
 # ---- from plan to files
 
 
-def render(recording: Recording, seed: int) -> np.ndarray:
+def render(scene: Scene, seed: int) -> np.ndarray:
     """The recording's sound, below 1 everywhere. Output: (samples, channels), float32."""
-    rng = rng_for(seed, recording.name, "sound")
+    rng = rng_for(seed, scene.name, "sound")
     colours = rng.dirichlet(np.ones(3))
-    samples = round(recording.recording_s * recording.sample_rate)
-    rows = [_background(rng, colours, samples, recording.sample_rate) for _ in range(recording.channels)]
-    calls = _all_calls(rng, recording, colours, samples)
-    gains = rng.uniform(0.8, 1, recording.channels).astype(np.float32)
+    samples = round(scene.recording_s * scene.sample_rate)
+    rows = [_background(rng, colours, samples, scene.sample_rate) for _ in range(scene.channels)]
+    calls = _all_calls(rng, scene, colours, samples)
+    gains = rng.uniform(0.8, 1, scene.channels).astype(np.float32)
     mix = np.stack([row + gain * calls for row, gain in zip(rows, gains, strict=True)], axis=1)
     return mix * np.float32(min(10 ** (rng.uniform(-32, -20) / 20) / mix.std(), 0.9 / np.abs(mix).max()))
 
 
-def _all_calls(
-    rng: np.random.Generator, recording: Recording, colours: np.ndarray, samples: int
-) -> np.ndarray:
+def _all_calls(rng: np.random.Generator, scene: Scene, colours: np.ndarray, samples: int) -> np.ndarray:
     """The calls in silence, at 6 to 20 dB above the noise of their bands. Output: (samples,), float32."""
     calls = np.zeros(samples, np.float32)
     snr_db = rng.uniform(6, 20)
-    for call in recording.calls:
+    for call in scene.calls:
         level_db = snr_db + np.clip(rng.normal(0, 2), -4, 4) + (UNK_DB if call.label == "UNK" else 0)
-        noise_power = _band_power(colours, call.kind.band_hz, recording.sample_rate)
-        sound = call_sound(call.kind, recording.sample_rate, rng)
-        start = round(call.onset_s * recording.sample_rate)
+        noise_power = _band_power(colours, call.kind.band_hz, scene.sample_rate)
+        sound = call_sound(call.kind, scene.sample_rate, rng)
+        start = round(call.onset_s * scene.sample_rate)
         calls[start : start + sound.size] += np.sqrt(noise_power) * 10 ** (level_db / 20) * sound
     return calls
 
@@ -412,38 +410,38 @@ def _background(rng: np.random.Generator, colours: np.ndarray, samples: int, sam
     return noise * (10 ** (drift_db / 20)).astype(np.float32)
 
 
-def annotation_text(recording: Recording) -> str:
+def annotation_text(scene: Scene) -> str:
     """The csv of a recording: one row per annotated call, its column POS or UNK, the others NEG."""
-    rows = [["Audiofilename", "Starttime", "Endtime", *recording.columns]]
-    for call in recording.calls:
+    rows = [["Audiofilename", "Starttime", "Endtime", *scene.columns]]
+    for call in scene.calls:
         if call.column is not None:
-            cells = [call.label if column == call.column else "NEG" for column in recording.columns]
-            rows.append([recording.name, f"{call.onset_s:.3f}", f"{call.offset_s:.3f}", *cells])
+            cells = [call.label if column == call.column else "NEG" for column in scene.columns]
+            rows.append([scene.name, f"{call.onset_s:.3f}", f"{call.offset_s:.3f}", *cells])
     return "".join(",".join(row) + "\n" for row in rows)
 
 
-def write_recording(root: Path, recording: Recording, seed: int) -> None:
+def write_scene(root: Path, scene: Scene, seed: int) -> None:
     """Write a recording and its csv, each as a whole."""
-    path = root / recording.folder / recording.name
-    with whole_file(path) as part:
+    path = root / scene.folder / scene.name
+    with atomic_write(path) as part:
         try:
             kind = path.suffix[1:].upper()
-            soundfile.write(part, render(recording, seed), recording.sample_rate, "PCM_16", format=kind)
+            soundfile.write(part, render(scene, seed), scene.sample_rate, "PCM_16", format=kind)
         except soundfile.LibsndfileError as error:
             raise FiveshotError(f"{path}: could not be written ({error}).") from error
-    write_text(path.with_suffix(".csv"), annotation_text(recording))
+    write_text(path.with_suffix(".csv"), annotation_text(scene))
 
 
-def generate_corpus(
-    root: Path, settings: SynthesisSettings, progress: Callable[[int, int], None] | None = None
-) -> list[Path]:
+def generate_corpus(root: Path, settings: SynthesisSettings) -> list[Path]:
     """Write the corpus and return its audio files; one that is there with equal settings is left as it is.
 
-    `progress` is called with the number of recordings written and their total. A corpus of other settings is
-    replaced. Raises FiveshotError when `root` holds recordings that this function did not write.
+    A corpus of other settings is replaced.
+
+    Raises:
+        FiveshotError: `root` holds recordings that this function did not write.
     """
-    recordings = plan_corpus(settings)
-    audio = [recording.folder / recording.name for recording in recordings]
+    scenes = plan_corpus(settings)
+    audio = [scene.folder / scene.name for scene in scenes]
     names = [path.as_posix() for file in audio for path in (file, file.with_suffix(".csv"))]
     note = {"version": VERSION, "settings": asdict(settings), "complete": True, "files": names}
     if _previous(root) == note and all((root / name).is_file() for name in names):
@@ -451,10 +449,8 @@ def generate_corpus(
     _remove_previous(root)
     # a list of files before the first file: what an interrupted run leaves is known to the next one
     write_json(root / "corpus.json", note | {"complete": False})
-    for done, recording in enumerate(recordings, start=1):
-        write_recording(root, recording, settings.seed)
-        if progress:
-            progress(done, len(recordings))
+    for scene in scenes:
+        write_scene(root, scene, settings.seed)
     write_json(root / "corpus.json", note)
     return [root / path for path in audio]
 

@@ -13,7 +13,7 @@ from fiveshot.data.corpus import Recording
 from fiveshot.data.feature_files import open_recording
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import match_recording
-from fiveshot.detection.plots import EventRows, pick_stretches, plot_detection
+from fiveshot.detection.plots import EventRows, pick_excerpts, plot_detection
 from fiveshot.detection.postprocess import fuse, threshold
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
@@ -45,13 +45,13 @@ def draw_detections(
 
 
 def draw_recording(run: Run, config: Config, recording: Recording, detected: np.ndarray) -> list[Path]:
-    """One picture for each stretch worth one."""
+    """One picture for each excerpt worth one."""
     scores = FrameScores.read(scores_path(run, recording))
     file = open_recording(run, config, recording)
     events = event_rows(recording, scores, detected)
     shown = np.concatenate([events.positive, detected])
     targets = []
-    for first_s, end_s in pick_stretches(file.n_frames, file.frame_rate, scores.query_start_s, shown):
+    for first_s, end_s in pick_excerpts(file.n_frames, file.frame_rate, scores.query_start_s, shown):
         first, end = int(first_s * file.frame_rate), min(int(end_s * file.frame_rate), file.n_frames)
         target = run.pictures / f"{recording.key}_{first_s:.0f}s.png"
         plot_detection(
@@ -86,14 +86,14 @@ def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
     return limits | ({"similarity": config.detect.likeness} if config.detect.likeness > 0 else {})
 
 
-def event_rows(recording: Recording, found: FrameScores, detected: np.ndarray) -> EventRows:
+def event_rows(recording: Recording, scores: FrameScores, detected: np.ndarray) -> EventRows:
     """The events of a picture: matched as in the report, with the query where detection begins."""
     reference = corpus_references([recording])[0]
     return EventRows(
-        shots=found.shots_s,
+        shots=scores.shots_s,
         positive=reference.events[reference.value == "POS"],
         unknown=reference.events[reference.value == "UNK"],
         detections=detected,
-        verdicts=match_recording(reference, detected, len(found.shots_s)).predicted.tolist(),
-        query_start_s=found.query_start_s,
+        verdicts=match_recording(reference, detected, len(scores.shots_s)).predicted.tolist(),
+        query_start_s=scores.query_start_s,
     )

@@ -40,12 +40,12 @@ def overlapping_pairs(reference: np.ndarray, predicted: np.ndarray, min_iou: flo
     reach = (reference[:, 1] - reference[:, 0]) / min_iou
     first = np.searchsorted(onsets, reference[:, 0] - reach, side="left")
     last = np.searchsorted(onsets, reference[:, 1], side="right")
-    found = [np.empty((0, 2), dtype=np.intp)]
+    pairs = [np.empty((0, 2), dtype=np.intp)]
     for row in np.flatnonzero(last > first):
         near = by_onset[first[row] : last[row]]
         hits = near[iou(reference[row], predicted[near]) > min_iou]
-        found.append(np.column_stack([np.full(len(hits), row), hits]))
-    return np.concatenate(found)
+        pairs.append(np.column_stack([np.full(len(hits), row), hits]))
+    return np.concatenate(pairs)
 
 
 def iou(event: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -21,11 +21,14 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.text import aligned
 from fiveshot.data.annotations import SHOTS
+from fiveshot.data.events import Events
 from fiveshot.data.names import audio_key, keys_by_name, known_name
 from fiveshot.detection.f_measure import Counts, harmonic_mean, scores
 from fiveshot.detection.intervals import Query, dropping_interval, recordings_interval
@@ -69,24 +72,45 @@ class Reference:
 
 
 def evaluate(
-    references: Sequence[Reference],
-    predictions: Mapping[str, np.ndarray],
+    references: Sequence[Reference] | str | Path,
+    predictions: Mapping[str, Events | np.ndarray] | str | Path,
     resamples: int = 1000,
     seed: int = 0,
     shots: int = SHOTS,
     classes: Mapping[str, str] | None = None,
 ) -> dict:
-    """Score predictions against references and return the official report, with counts and intervals added.
+    """Score predictions against references by the official measure.
 
-    `predictions` maps a recording's name or key to its (events, 2) onsets and offsets in seconds; a recording
-    that is absent or empty has no predictions. Predictions for a name that several references have are scored
-    against each of them. Both intervals are made of `resamples` draws (0: none). The first `shots` POS of a
-    recording come before its query; officially these are five. `classes`: key of each reference → its class,
-    for scores of each class.
+    Args:
+        references: of the recordings, or a folder of SUBSET/*.csv with the columns Audiofilename, Starttime,
+            Endtime, Q.
+        predictions: a recording's name or key → its events, or (events, 2) onsets and offsets in seconds; or
+            a csv with the columns Audiofilename, Starttime, Endtime. A recording that is absent or empty has
+            no predictions. Predictions for a name that several references have are scored against each.
+        resamples: draws behind each of the two intervals; 0: no intervals.
+        seed: of the draws.
+        shots: how many POS events of a recording come before its query; officially these are five.
+        classes: key of each reference → its class, for scores of each class.
 
-    Raises FiveshotError where the official program would crash or score nonsense: no references, two of one
-    key, fewer POS than shots, predictions for an unknown recording, nothing to find.
+    Returns:
+        The official report (overall_scores, scores_per_subset, scores_per_audiofile) with counts, intervals
+        and, with `classes`, scores_per_class.
+
+    Raises:
+        FiveshotError: where the official program would crash or score nonsense: no references, two of one
+            key, fewer POS than shots, predictions for an unknown recording, nothing to find.
+
+    Example:
+        >>> evaluate("Validation_Set", "predictions.csv")["overall_scores"]  # doctest: +SKIP
     """
+    if isinstance(references, (str, Path)):
+        from fiveshot.detection.references import read_references
+
+        references = read_references(Path(references))
+    if isinstance(predictions, (str, Path)):
+        from fiveshot.detection.predictions import read_predictions
+
+        predictions = read_predictions(Path(predictions))
     _check_references(references, shots)
     predicted = _by_recording(references, predictions)
     nothing = np.empty((0, 2))
@@ -131,12 +155,14 @@ class RecordingMatch:
         )
 
 
-def match_recording(reference: Reference, predicted: np.ndarray, shots: int = SHOTS) -> RecordingMatch:
+def match_recording(
+    reference: Reference, predicted: Events | np.ndarray, shots: int = SHOTS
+) -> RecordingMatch:
     """Match the predictions of one recording to its reference, as the official program does.
 
     Args:
         reference: the annotation of the recording.
-        predicted: (predictions, 2) onsets and offsets in seconds, in any order.
+        predicted: events, or (predictions, 2) onsets and offsets in seconds in any order.
         shots: how many POS events come before the query.
 
     Raises:
@@ -179,12 +205,12 @@ def format_report(report: Mapping) -> str:
         rows.extend(_table_row(f"  class {name}", row, row["f-measure"]) for name, row in of_classes.items())
     overall = report["overall_scores"]
     rows.append(_table_row("overall", overall, overall["fmeasure (percentage)"] / 100))
-    return "\n".join([*_aligned(rows), _summary(report)])
+    return "\n".join([*aligned(rows, numbers=True), _summary(report)])
 
 
 def _check_references(references: Sequence[Reference], shots: int) -> None:
     if not references:
-        raise FiveshotError("There are no reference annotations, so that nothing can be scored.")
+        raise FiveshotError("There are no reference annotations to score against.")
     seen: dict[str, Reference] = {}
     for reference in references:
         other = seen.setdefault(reference.key, reference)
@@ -229,7 +255,7 @@ def _query(reference: Reference, predicted: np.ndarray, shots: int) -> Query:
 
 
 def _by_recording(
-    references: Sequence[Reference], predictions: Mapping[str, np.ndarray]
+    references: Sequence[Reference], predictions: Mapping[str, Events | np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Predictions by the reference's key; names of one recording are joined, unknown ones are an error."""
     names = report_names(references)
@@ -283,8 +309,8 @@ def _class_scores(
         label = classes[reference.key]
         of_subset[label] = of_subset.get(label, Counts()) + count
     return {
-        subset: {label: _row(total) for label, total in sorted(found.items())}
-        for subset, found in sorted(totals.items())
+        subset: {label: _row(total) for label, total in sorted(of_subset.items())}
+        for subset, of_subset in sorted(totals.items())
     }
 
 
@@ -310,13 +336,6 @@ def _overall(totals: Iterable[Counts]) -> dict[str, float]:
 def _table_row(name: str, row: Mapping, f_measure: float) -> tuple[str, ...]:
     percent = (f"{100 * value:.2f}" for value in (row["precision"], row["recall"], f_measure))
     return (name, *percent, *(str(row[key]) for key in ("TP", "FP", "FN")))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    names = [row[0].ljust(widths[0]) for row in rows]
-    numbers = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)][1:] for row in rows]
-    return ["  ".join([name, *cells]) for name, cells in zip(names, numbers, strict=True)]
 
 
 def _summary(report: Mapping) -> str:

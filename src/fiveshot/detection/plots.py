@@ -1,4 +1,4 @@
-"""Pictures of a run: losses and accuracies over epochs, and detections over a stretch of a recording.
+"""Pictures of a run: losses and accuracies over epochs, and detections over an excerpt of a recording.
 
 Figures are made without pyplot, which would keep them in a global list. Colours are those of Okabe and Ito,
 which colour-blind readers can tell apart. Times are in seconds from the start of the recording.
@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import whole_file
+from fiveshot.core.files import atomic_write
 from fiveshot.detection.metric import FALSE_POSITIVE, MATCHES_UNK, TRUE_POSITIVE
 
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
@@ -116,15 +116,15 @@ def plot_detection(
     f_min: float = 0.0,
     f_max: float | None = None,
 ) -> None:
-    """Draw one stretch of a recording as a PNG: features, events in rows of bars, P(POS) of each branch.
+    """Draw one excerpt of a recording as a PNG: features, events in rows of bars, P(POS) of each branch.
 
     Args:
-        features: (frames, mels) of the stretch, one channel.
+        features: (frames, mels) of the excerpt, one channel.
         frame_rate: frames per second.
-        first_s: where in the recording the stretch begins, s.
-        probabilities: name of a method, "mean" or "similarity" -> (frames,) of the stretch, 0 to 1.
+        first_s: where in the recording the excerpt begins, s.
+        probabilities: name of a method, "mean" or "similarity" -> (frames,) of the excerpt, 0 to 1.
         threshold: of each curve, one for all, or None: not drawn.
-        events: of the whole recording; only what lies in the stretch is drawn.
+        events: of the whole recording; only what lies in the excerpt is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
     """
     last_s = first_s + len(features) / frame_rate
@@ -144,13 +144,13 @@ def plot_detection(
         _save(figure, target)
 
 
-def pick_stretches(
+def pick_excerpts(
     n_frames: int, frame_rate: float, query_start_s: float, events: np.ndarray, length_s: float = 30.0
 ) -> list[tuple[float, float]]:
-    """Choose the stretches of a recording that are worth a picture, each at most `length_s` long.
+    """Choose the excerpts of a recording that are worth a picture, each at most `length_s` long.
 
     The first holds the end of the support and the start of the query; the second, where there are events
-    beyond the first, the part of the query with the most of them. A short recording is one stretch.
+    beyond the first, the part of the query with the most of them. A short recording is one excerpt.
 
     Args:
         n_frames: frames of the recording.
@@ -168,7 +168,7 @@ def pick_stretches(
     middles = np.sort(np.asarray(events, dtype=float).reshape(-1, 2).mean(axis=1))
     middles = middles[(middles > first_s + length_s) & (middles < duration_s)]
     if len(middles):
-        # Some stretch that begins a little before an event holds as many as any other.
+        # Some excerpt that begins a little before an event holds as many as any other.
         starts = np.clip(middles - 0.05 * length_s, min(first_s + length_s, latest_s), latest_s)
         held = np.searchsorted(middles, starts + length_s, "right") - np.searchsorted(middles, starts, "left")
         start = float(starts[np.argmax(held)])
@@ -297,7 +297,7 @@ def _draw_threshold(axes: Axes, value: float, colour: str) -> None:
 
 
 def _mark_query(panels: tuple[Axes, ...], query_s: float | None, span_s: tuple[float, float]) -> None:
-    """A line where the query begins, when it does so within the stretch."""
+    """A line where the query begins, when it does so within the excerpt."""
     if query_s is None or not span_s[0] < query_s < span_s[1]:
         return
     for axes, colour in zip(panels, ("white", BLACK, BLACK), strict=True):
@@ -321,7 +321,7 @@ def _save(figure: Figure, target: Path) -> None:
     FigureCanvasAgg(figure)
     # The temporary name ends in .part, so that the format cannot be told from it. Without the name of the
     # software in it, the same figure gives the same bytes.
-    with whole_file(target) as part, warnings.catch_warnings():
+    with atomic_write(target) as part, warnings.catch_warnings():
         # A letter that the font lacks becomes a box in the title, which needs no warning.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(part, format="png", metadata={"Software": None})

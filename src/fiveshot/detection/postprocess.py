@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from fiveshot.core.config import Detect
-from fiveshot.core.frames import event_seconds, runs
+from fiveshot.core.frames import contiguous_regions, event_seconds
 from fiveshot.detection.duration_decoder import decode_events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
@@ -36,7 +36,7 @@ def shots_are_long(shot_frames: np.ndarray, settings: Detect) -> bool:
 def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum: float) -> np.ndarray:
     """Close gaps between events that have fewer than `longest` frames and are likely positive."""
     filled = active.copy()
-    for first, end in runs(~active):
+    for first, end in contiguous_regions(~active):
         inside = first > 0 and end < len(active)
         if inside and end - first < longest and probability[first:end].mean() > minimum:
             filled[first:end] = True
@@ -60,7 +60,9 @@ def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, sett
     active = query > limit
     if shots_are_long(scores.shot_frames, settings):
         active = fill_gaps(active, query, settings.fill_gap_frames, settings.fill_gap_minimum)
-    spans = runs(median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0)
+    spans = contiguous_regions(
+        median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0
+    )
     lasting = (spans[:, 1] - spans[:, 0]) / scores.frame_rate
     if settings.event_length == "corrected":
         times = _query_times(spans, scores)

@@ -8,7 +8,6 @@ name apart). Reading accepts further columns, a byte order mark and CRLF.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import whole_file
-from fiveshot.data.annotations import csv_rows
+from fiveshot.core.files import atomic_write
+from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
 
-HEADER = ("Audiofilename", "Starttime", "Endtime")
-OWN_HEADER = (*HEADER, "Confidence", "Recording")
+OWN_HEADER = (*FIXED_COLUMNS, "Confidence", "Recording")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Detection:
 
 def write_predictions(path: Path, rows: Iterable[Detection]) -> None:
     """Write the official three columns, sorted by name and onset; times read back as the same numbers."""
-    _write(path, HEADER, (_cells(row) for row in _sorted(rows)))
+    _write(path, FIXED_COLUMNS, (_cells(row) for row in _sorted(rows)))
 
 
 def write_confident_predictions(path: Path, rows: Iterable[Detection]) -> None:
@@ -56,17 +54,21 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     where there is one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time
     that is no number, not finite, negative or reversed.
     """
-    rows = read_rows(path)
+    rows = list(read_rows(path))
     if not rows:
-        raise FiveshotError(f"{path}: the file is empty; write at least the header {','.join(HEADER)}.")
-    columns = column_positions(f"{path}, line {rows[0][0]}", rows[0][1], HEADER)
+        raise FiveshotError(
+            f"{path}: the file is empty; write at least the header {','.join(FIXED_COLUMNS)}."
+        )
+    columns = column_positions(f"{path}: line {rows[0][0]}", rows[0][1], FIXED_COLUMNS)
     own = tuple(rows[0][1]) == OWN_HEADER
     events: dict[str, list[tuple[float, float]]] = {}
     for line, cells in rows[1:]:
-        where = f"{path}, line {line}"
-        name, onset_s, offset_s = _parse(where, cells, columns)
+        name, onset_s, offset_s = _parse(path, line, cells, columns)
         if len(cells) != len(rows[0][1]):
-            raise FiveshotError(f"{where}: {len(cells)} cells where the header has {len(rows[0][1])}.")
+            raise FiveshotError(
+                f"{path}: line {line} has {len(cells)} cells where the header has {len(rows[0][1])}; "
+                "give every row one cell per column."
+            )
         key = cells[-1] if own else ""
         events.setdefault(key or name, []).append((onset_s, offset_s))
     return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
@@ -82,21 +84,10 @@ def _cells(row: Detection) -> list[str]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-
-
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Every row that is not blank, with the line it begins on."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise FiveshotError(f"{path}: there is no such file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FiveshotError(f"{path}: not a readable csv file ({error}).") from error
-    return list(csv_rows(path, text))
 
 
 def column_positions(where: str, header: list[str], columns: Sequence[str]) -> list[int]:
@@ -106,24 +97,16 @@ def column_positions(where: str, header: list[str], columns: Sequence[str]) -> l
     return [header.index(column) for column in columns]
 
 
-def _parse(where: str, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
-    name, onset, offset = (cells[i] if i < len(cells) else "" for i in columns)
+def _parse(path: Path, line: int, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
+    name, *times = (cells[i] if i < len(cells) else "" for i in columns)
+    name_column, onset_column, offset_column = FIXED_COLUMNS
     if not name:
-        raise FiveshotError(f"{where}: the cell {HEADER[0]} is empty.")
-    onset_s, offset_s = _seconds(where, HEADER[1], onset), _seconds(where, HEADER[2], offset)
+        raise mistake(path, line, name_column, "is empty; write the name of the audio file")
+    onset_s, offset_s = (
+        seconds(path, line, onset_column, times[0]),
+        seconds(path, line, offset_column, times[1]),
+    )
     if offset_s < onset_s:
-        raise FiveshotError(f"{where}: the event ends ({offset} s) before it starts ({onset} s).")
+        what = f"is {times[1]}, before the {onset_column} {times[0]}; correct the two times"
+        raise mistake(path, line, offset_column, what)
     return name, onset_s, offset_s
-
-
-def _seconds(where: str, column: str, text: str) -> float:
-    if not text:
-        raise FiveshotError(f"{where}: the cell {column} is empty.")
-    try:
-        # float() would take '1_5' as 15.
-        seconds = float(text.replace("_", "?"))
-    except ValueError as error:
-        raise FiveshotError(f"{where}: {column} is {text!r}, which is not a number of seconds.") from error
-    if not math.isfinite(seconds) or seconds < 0:
-        raise FiveshotError(f"{where}: {column} is {text}; it must be finite and not negative.")
-    return seconds

@@ -16,7 +16,7 @@ from bisect import bisect_left, insort
 
 import numpy as np
 
-from fiveshot.core.frames import runs
+from fiveshot.core.frames import contiguous_regions
 
 
 def with_neighbours(wanted: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -60,7 +60,7 @@ class PackedSteps:
         """
         steps, needed = wanted.shape[1], with_neighbours(wanted, before, after)
         # A column that is never needed keeps the windows apart.
-        spans = runs(np.pad(needed, ((0, 0), (0, 1))).ravel())
+        spans = contiguous_regions(np.pad(needed, ((0, 0), (0, 1))).ravel())
         self.window, column = np.nonzero(needed)
         self.step = column - before
         # Behind the last run of a row there is at least as much room as in front of the first wanted step.

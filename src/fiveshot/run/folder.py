@@ -14,7 +14,7 @@ import pandas as pd
 
 from fiveshot.core.config import Config, save_config
 from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem
-from fiveshot.core.files import changes, locked, whole_file
+from fiveshot.core.files import atomic_write, changes, folder_lock
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
@@ -103,7 +103,7 @@ def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = 
     """
     run, new = Run(folder), not folder.exists()
     try:
-        with locked(folder), _logging_to(run.log):
+        with folder_lock(folder), _logging_to(run.log):
             log.info("%s: run %s, seed %d", stage, folder, config.seed)
             if carried:
                 log.info(
@@ -204,5 +204,5 @@ def report_problems(problems: Sequence[Problem]) -> int:
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
     """Write a csv with a column per key, as a whole; a key that a row lacks is an empty cell."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         pd.DataFrame(rows).to_csv(part, index=False, lineterminator="\n")

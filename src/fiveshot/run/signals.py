@@ -18,7 +18,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.2  # for the main thread to end by itself
-LINE = "stopped; what is done is kept, and the same command goes on from here."
+LINE = "Interrupted. Progress is saved; rerun the same command to resume."
 
 
 class Stopped(KeyboardInterrupt):
