@@ -21,6 +21,7 @@ VARIANTS = {
     "bilstm": ("network.te_vad=bilstm",),
     "fast forms": ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
     "one branch": ("network.te_vad=none", "detect.methods=[sed]"),
+    "baselines": ("detect.methods=[template, prototypical]",),
     "finer steps": ("network.frames_per_step=2", "finetune.query_weight=0.5", "finetune.query_windows=4"),
     "masks": ("train.time_mask_frames=8", "train.mel_mask_bands=4", "train.enrolment_frames=32"),
     "mined gaps": ("finetune.support.min_gap_frames=100000", "finetune.support.kind=mixed"),
