@@ -33,18 +33,20 @@ def parser() -> argparse.ArgumentParser:
 
 def score_files(arguments: argparse.Namespace) -> int:
     """Score a predictions csv against a folder of reference csv files; no run is needed."""
-    from fiveshot.core.errors import FiveshotError
+    from fiveshot.core.errors import FiveshotError, log_warnings
     from fiveshot.core.files import write_json
     from fiveshot.detection.classes import read_classes
     from fiveshot.detection.metric import evaluate, format_report
-    from fiveshot.detection.predictions import read_predictions
-    from fiveshot.detection.references import names_note, order_note, read_references
+    from fiveshot.detection.predictions import read_prediction_table
+    from fiveshot.detection.references import names_note, order_note, read_reference_tables
 
     if not (arguments.predictions and arguments.references):
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
     config = cli.read_settings(arguments)
-    references = read_references(arguments.references)
-    predictions = read_predictions(arguments.predictions)
+    references, problems = read_reference_tables(arguments.references, arguments.strict)
+    predictions, faults = read_prediction_table(arguments.predictions)
+    problems.take(faults)
+    log_warnings(problems)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
     report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
     print(format_report(report))

@@ -178,6 +178,19 @@ def _read_subset(
     return [item for item in recordings if item]
 
 
+# What systems and archivers leave on a disk, besides names that begin with a dot.
+SYSTEM_NAMES = {
+    *("__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "icon\r", "icon\n"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "found.000", "@eadir", "#recycle", "network trash folder"),
+    *("temporary items", "lost.dir"),
+}
+
+
+def of_a_system(name: str) -> bool:
+    """Is a file or folder one that a system or an archiver leaves behind?"""
+    return name.startswith((".", "~$", "._")) or name.lower() in SYSTEM_NAMES
+
+
 def _entries(folder: Path, problems: Problems) -> list[Path]:
     """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind.
 
@@ -187,7 +200,7 @@ def _entries(folder: Path, problems: Problems) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise FiveshotError(f"{folder}: could not be listed ({error.strerror}); check its rights.") from error
-    entries = [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
+    entries = [path for path in entries if not of_a_system(path.name)]
     odd = [path for path in entries if steers(path.name)]
     problems += [Problem(folder, f"the name {path.name!r} does not print; rename it.") for path in odd]
     return [path for path in entries if path not in odd]
