@@ -315,7 +315,7 @@ def test_one_channel_can_be_taken_in_place_of_the_mean(tmp_path):
     for number in (1, 2, 3):
         audio = np.concatenate(list(read_blocks(path, 22050, channel=number)))
         np.testing.assert_array_equal(audio, channels[:, number - 1])
-    with pytest.raises(FiveshotError, match=r"a\.wav: has 3 channels, and features\.channel is 4"):
+    with pytest.raises(FiveshotError, match=r"a\.wav: has 3 channels, and audio\.channel is 4"):
         list(read_blocks(path, 22050, channel=4))
 
 

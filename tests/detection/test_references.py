@@ -88,7 +88,7 @@ def test_tables_of_other_things_and_of_systems_are_passed_over(folder):
     (folder / "$RECYCLE.BIN" / "gone.csv").write_text("x")
     references, problems = read_reference_tables(folder, strict=True)
     assert [r.key for r in references] == [r.key for r in before]
-    assert [problem.path.name for problem in problems] == ["metadata.csv"]
+    assert [problem.path.name for problem in problems.warnings] == ["metadata.csv"]
 
 
 def test_a_shot_of_no_length_ends_the_shots_and_is_no_event_to_find(folder):

@@ -44,7 +44,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     log.info("compute: %s", backend)
     if run.checkpoint:
         log.info("checkpoint: %s", run.checkpoint)
-    corpus = checked_corpus(config, arguments.strict)
+    corpus = checked_corpus(config, arguments.strict, listed=run.problems)
     check_ready(run, config, corpus)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     failed = {problem.path for problem in problems}
@@ -56,7 +56,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     log.info("%d events in %s", len(official), run.predictions)
     for note in notes:
         log.info("%s", note)
-    return report_problems([*corpus.problems, *problems])
+    return report_problems(run, "finetune", corpus.problems, problems, corpus.warnings)
 
 
 def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
@@ -65,7 +65,7 @@ def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
     Raises:
         FiveshotError: no checkpoint, or a split of which no recording has features; what to run first.
     """
-    from fiveshot.data.feature_files import feature_path
+    from fiveshot.data.feature_files import feature_path, refusal_of
 
     if not run.best.is_file():
         raise FiveshotError(
@@ -75,6 +75,9 @@ def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
         root = run.features(config, split)
         if not recordings or any(feature_path(root, item).exists() for item in recordings):
             continue
+        refused = next(filter(None, (refusal_of(root, item) for item in recordings)), "")
+        if refused:
+            raise FiveshotError(f"{root / split}: no recording has features; {refused}")
         missing = f"{root / split}: no features of these {len(recordings)} recordings yet; "
         if split == "test" or run.training_features is None:
             raise FiveshotError(f"{missing}run the feature stage with the same --run and settings first.")

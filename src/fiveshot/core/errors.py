@@ -89,6 +89,18 @@ class Problems(list[Problem]):
         """`strict`: the first problem is raised in place of collected."""
         super().__init__()
         self.strict = strict
+        self.warnings: list[Problem] = []
+
+    def warn(self, warnings: Iterable[Problem]) -> None:
+        """Collect what costs no file: rows and samples that were left out, and notes.
+
+        Raises:
+            FiveshotError: with `strict`, at the first that is no note.
+        """
+        for warning in warnings:
+            if self.strict and not warning.note:
+                raise FiveshotError(f"{warning} (stopped by --strict)")
+            self.warnings.append(warning)
 
     @contextmanager
     def skip(self, path: Path) -> Iterator[None]:
@@ -107,24 +119,16 @@ class Problems(list[Problem]):
                 raise
             self.append(Problem(path, str(error).removeprefix(f"{path}: ")))
 
-    def take(self, problems: Iterable[Problem]) -> None:
-        """Collect problems that were found elsewhere; notes never stop anything.
-
-        Raises:
-            FiveshotError: with `strict`.
-        """
-        for problem in problems:
-            if self.strict and not problem.note:
-                raise FiveshotError(f"{problem} (stopped by --strict)")
-            self.append(problem)
-
     def add(self, path: Path, message: str) -> None:
         """Collect a problem that was found elsewhere.
 
         Raises:
             FiveshotError: with `strict`.
         """
-        self.take([Problem(path, message.removeprefix(f"{path}: "))])
+        problem = Problem(path, message.removeprefix(f"{path}: "))
+        if self.strict:
+            raise FiveshotError(f"{problem} (stopped by --strict)")
+        self.append(problem)
 
 
 def summary(problems: Iterable[Problem]) -> list[str]:

@@ -162,7 +162,7 @@ def read_blocks(
     if channel != "mean" and channel > info.channels:
         has = f"has {info.channels} channels" if info.channels > 1 else "has one channel"
         raise FiveshotError(
-            f"{path}: {has}, and features.channel is {channel}; set it to mean, or to one that is there."
+            f"{path}: {has}, and audio.channel is {channel}; set it to mean, or to one that is there."
         )
     blocks = _mono_blocks(path, info, header, max(1, round(block_s * info.sample_rate)), channel, faults)
     if info.sample_rate != sample_rate:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, log_warnings
 from fiveshot.data.annotations import EventTable, is_other_table, test_events
-from fiveshot.data.corpus import Recording, of_a_system
+from fiveshot.data.corpus import Recording
 from fiveshot.data.csv_table import read_table
 from fiveshot.data.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
+from fiveshot.data.pairing import of_a_system
 from fiveshot.detection.metric import Reference
 
 
@@ -24,12 +25,12 @@ def read_references(folder: Path) -> list[Reference]:
     See `read_reference_tables`; what was left out is logged.
     """
     references, problems = read_reference_tables(folder)
-    log_warnings(problems)
+    log_warnings(problems.warnings)
     return references
 
 
 def read_reference_tables(folder: Path, strict: bool = False) -> tuple[list[Reference], Problems]:
-    """The references below a folder, and what was left out: rows, and csv files that are no annotations.
+    """The references below a folder; among `warnings` what was left out: rows, and other tables.
 
     Args:
         folder: holds SUBSET/*.csv.
@@ -48,10 +49,10 @@ def read_reference_tables(folder: Path, strict: bool = False) -> tuple[list[Refe
                 continue
             table = read_table(path)
             if is_other_table(table):
-                problems.append(Problem(path, "is no table of events and was passed over.", note=True))
+                problems.warn([Problem(path, "is no table of events and was passed over.", note=True)])
                 continue
             events = test_events(table)
-            problems.take(events.faults)
+            problems.warn(events.faults)
             key = (path.parent.relative_to(folder) / in_one_spelling(path.stem)).as_posix()
             references.append(_reference(audio_name(path), subset.name, key, events, path))
     if not references:
