@@ -244,8 +244,8 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "seed=99",
         "labels.event_padding_s=0.01",
         "windows.hop_frames=20",
-        "detect.median_frames=3",
-        "detect.long_shot_frames=9",
+        "finetune.sed.pseudo_labels.median_frames=3",
+        "finetune.sed.pseudo_labels.long_shot_frames=9",
         "finetune.sed.pseudo_labels.long_smooth_frames=9",
     ],
 )
@@ -260,7 +260,7 @@ def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
     [
         ("finetune.sed.steps=5", "sed"),
         ("finetune.te_vad.steps=5", "te_vad"),
-        ("detect.median_frames=3", "sed"),
+        ("finetune.sed.pseudo_labels.median_frames=3", "sed"),
     ],
 )
 def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitted):
@@ -271,7 +271,7 @@ def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitte
     other = {"sed": "te_vad", "te_vad": "sed"}[refitted]
     after = FrameScores.read(stage.path())
     assert np.array_equal(after.branches[other], before.branches[other])
-    assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "detect" in change
+    assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "median" in change
 
 
 def test_another_checkpoint_makes_them_anew(stage):
