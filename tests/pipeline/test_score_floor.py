@@ -10,7 +10,7 @@ from conftest import ROOT
 from stage_calls import run_sh
 
 from fiveshot.core.config import load_config
-from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
+from fiveshot.data.synthetic.corpus import SynthesisSettings, generate_corpus
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.postprocess import detect

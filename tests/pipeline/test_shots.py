@@ -18,7 +18,7 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.annotations import read_test_csv, shots_of
 from fiveshot.data.corpus import Corpus, read_corpus
-from fiveshot.data.synthetic import SynthesisSettings, plan_corpus
+from fiveshot.data.synthetic.corpus import SynthesisSettings, plan_corpus
 from fiveshot.detection.duration_decoder import length_prior
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match_counts

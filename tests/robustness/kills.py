@@ -37,7 +37,7 @@ import fiveshot.data.extraction
 import fiveshot.detection.figures  # noqa: F401
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import write_json
-from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
+from fiveshot.data.synthetic.corpus import SynthesisSettings, generate_corpus
 from fiveshot.run.cli import run_command
 from fiveshot.run.signals import LINE
 

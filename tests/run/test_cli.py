@@ -220,7 +220,7 @@ def test_a_shipped_settings_file_is_known_by_its_name(tmp_path, monkeypatch):
 
 def test_the_demo_corpus_is_of_the_seed_that_its_run_goes_on_with(tmp_path, monkeypatch):
     seeds = []
-    generator = "fiveshot.data.synthetic.generate_corpus"
+    generator = "fiveshot.data.synthetic.corpus.generate_corpus"
     monkeypatch.setattr(generator, lambda folder, settings: seeds.append(settings.seed))
     Overrides(set={"seed": "seed=5"}).write(tmp_path)
     assert demo.generate(demo.parser().parse_args(["--run", str(tmp_path)])) == 0

@@ -1,0 +1,117 @@
+"""All calls of one type in one scene: who calls, how loud and from where, and when.
+
+A stream renders its calls on demand. After some renditions it takes earlier ones again: a chorus of hundreds
+costs no more than a few dozen calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from fiveshot.data.synthetic.call_types import CallType
+from fiveshot.data.synthetic.draws import chance, log_uniform
+from fiveshot.data.synthetic.sounds import render_call
+
+TARGET, FAR, BANK, OTHER = "target", "far", "bank", "other"  # roles of a stream in its scene
+FRESH = 24  # renditions of a stream before earlier ones are taken again
+ENERGY = 0.03  # of a call's energy that lies below its band, and above
+LEAST_OCTAVES = 1 / 3  # a band is at least this wide: hearing and mel bands are no narrower
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """One call as it arrives: (samples,) float32 at a root mean square of 1, its band, and its level."""
+
+    sound: np.ndarray
+    band_hz: tuple[float, float]
+    snr_db: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """When a stream calls: bouts at a Poisson rate, in each some calls with equal gaps."""
+
+    rate_per_min: float  # bouts
+    bout: float  # mean number of calls in a bout
+    gap_s: float  # between the calls of a bout; 0: back to back
+    gap_jitter: float = 0.2
+
+    def size(self, rng: np.random.Generator) -> int:
+        """Number of calls in one bout."""
+        return int(rng.geometric(1 / self.bout))
+
+    def inner_gap_s(self, rng: np.random.Generator) -> float:
+        """One gap between calls of a bout."""
+        return self.gap_s * float(np.exp(self.gap_jitter * rng.standard_normal()))
+
+
+def draw_rhythm(rng: np.random.Generator, rate_per_min: tuple[float, float], chains: float) -> Rhythm:
+    """A rhythm; with probability `chains` one of bouts with short gaps, every third of them none at all."""
+    rate = log_uniform(rng, *rate_per_min)
+    if not chance(rng, chains):
+        return Rhythm(rate, 1.0, 0.0)
+    bout = float(rng.uniform(2, 8))
+    gap_s = 0.0 if chance(rng, 1 / 3) else log_uniform(rng, 0.02, 1.0)
+    return Rhythm(max(rate / bout, min(rate, 1.0)), bout, gap_s)
+
+
+class Stream:
+    """The calls of one type in a scene."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        call_type: CallType,
+        role: str,
+        individuals: int,
+        snr_db: float,
+        snr_range_db: tuple[float, float],
+        sample_rate: int,
+    ) -> None:
+        """Draw the individuals, their distances and levels.
+
+        Args:
+            snr_db: level of the stream's calls above the background in their own band, on average.
+            snr_range_db: no call is quieter or louder than this.
+        """
+        self.call_type, self.role, self.sample_rate = call_type, role, sample_rate
+        self.voices = [call_type.individual(rng) for _ in range(individuals)]
+        self.levels_db = snr_db + rng.normal(0, 2.5, individuals) * (individuals > 1)
+        self.jitter_db, self.range_db = float(rng.uniform(0, 3)), snr_range_db
+        # what distance takes away: dB per kHz
+        near = rng.exponential(0.3, individuals)
+        self.dulling = near + rng.uniform(0.5, 3, individuals) if role == FAR else near
+        self.pool: list[tuple[int, np.ndarray, tuple[float, float]]] = []
+
+    def call(self, rng: np.random.Generator, at_least_db: float = -np.inf) -> Rendition:
+        """One call of one of the individuals, at least so loud."""
+        if len(self.pool) >= FRESH or (self.pool and self.call_type.looseness == 0 and len(self.pool) >= 6):
+            who, sound, band_hz = self.pool[rng.integers(len(self.pool))]
+        else:
+            who = int(rng.integers(len(self.voices)))
+            dry = render_call(self.call_type, self.voices[who], self.sample_rate, rng)
+            sound, band_hz = arrive(dry, self.sample_rate, float(self.dulling[who]))
+            self.pool.append((who, sound, band_hz))
+        level_db = self.levels_db[who] + self.jitter_db * rng.standard_normal()
+        snr_db = float(np.clip(max(level_db, at_least_db), *self.range_db))
+        return Rendition(sound, band_hz, snr_db, sound.size / self.sample_rate)
+
+
+def arrive(sound: np.ndarray, sample_rate: int, db_per_khz: float) -> tuple[np.ndarray, tuple[float, float]]:
+    """The sound after its way through the air, at a root mean square of 1 again, and its band (Hz)."""
+    length = scipy.fft.next_fast_len(sound.size + 64, real=True)
+    spectrum = scipy.fft.rfft(sound, length)
+    step_hz = sample_rate / length
+    f = np.arange(spectrum.size, dtype=np.float32) * np.float32(step_hz)
+    spectrum *= np.exp(f * np.float32(-db_per_khz / 8686))
+    energy = np.cumsum(np.square(spectrum.real) + np.square(spectrum.imag), dtype=np.float64)
+    low, high = np.searchsorted(energy, (ENERGY * energy[-1], (1 - ENERGY) * energy[-1])) * step_hz
+    low, high = max(low, 30.0), max(high, 40.0)
+    widen = max(0.0, (LEAST_OCTAVES - np.log2(high / low)) / 2)
+    filtered = scipy.fft.irfft(spectrum, length)[: sound.size]
+    filtered *= np.float32(1 / (np.sqrt(np.mean(np.square(filtered))) + 1e-12))
+    return filtered, (float(low * 2**-widen), float(min(high * 2**widen, sample_rate / 2)))
