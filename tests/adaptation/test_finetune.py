@@ -1,6 +1,7 @@
 """The fine-tuning stage: what is kept, what is made again, and that one bad recording stops no other."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from small import (
     small_config,
     small_corpus,
     small_training_data,
+    training_recordings,
     write_recording,
 )
 
@@ -23,10 +25,12 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.learner import load_learner
 from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.renamed_keys import leaves, nested
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
+from fiveshot.training.replay import Replay, has_replay, keep_replay, replay_path
 from fiveshot.training.windows import labelled_files
 
 SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
@@ -387,10 +391,86 @@ def test_without_recordings_to_detect_in_the_folder_is_named(stage):
 
 def test_a_checkpoint_of_other_classes_is_refused(stage):
     config = small_config(*QUICK)
-    files, classes, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
-    assert load_learner(stage.run, files, classes, config, cpu(config)).network.sed.out_features == 3
-    with pytest.raises(FiveshotError, match="trained on 2 classes"):
-        load_learner(stage.run, files, [*classes, "more"], config, cpu(config))
+    trained_on = stage.corpus.train
+    learner, _ = load_learner(stage.run, trained_on, config, cpu(config), strict=True)
+    assert learner.network.sed.out_features == 3
+    one_class = trained_on[1::2]
+    with pytest.raises(FiveshotError, match="trained on 2 classes, not on the 1 of this corpus"):
+        load_learner(stage.run, one_class, config, cpu(config), strict=True)
+
+
+def branches_of(stage, *changes, corpus=None):
+    """P(POS) of the first recording, fitted again."""
+    stage.path().unlink(missing_ok=True)
+    _, problems = stage("detect.methods=[sed]", *changes, corpus=corpus)
+    assert not problems
+    return FrameScores.read(stage.path()).branches["sed"]
+
+
+def with_replay(stage):
+    """The corpus without training recordings, after their windows were kept beside the checkpoint."""
+    config = small_config(*QUICK)
+    files, _, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
+    keep_replay(stage.run.best, files, config)
+    shutil.rmtree(stage.run.features(config) / "train")
+    return replace(stage.corpus, train=())
+
+
+def test_windows_beside_the_checkpoint_give_the_scores_of_windows_from_training_features(stage, caplog):
+    caplog.set_level(logging.INFO, "fiveshot")
+    drawn = branches_of(stage)
+    assert "training windows are drawn again from the training features" in caplog.text
+    caplog.clear()
+    read = branches_of(stage, corpus=with_replay(stage))
+    assert "drawn again" not in caplog.text
+    assert np.array_equal(drawn, read)
+
+
+def test_windows_of_other_settings_are_drawn_again_where_there_are_training_features(stage, caplog):
+    caplog.set_level(logging.INFO, "fiveshot")
+    drawn = branches_of(stage, "finetune.sed.replay.windows_per_class=3")
+    bare = with_replay(stage)
+    with pytest.raises(FiveshotError, match=r"replay\.h5: drawn with other settings .*windows_per_class"):
+        stage("detect.methods=[sed]", "finetune.sed.replay.windows_per_class=3", corpus=bare)
+    training_recordings(stage.run, small_config(*QUICK))
+    again = branches_of(stage, "finetune.sed.replay.windows_per_class=3")
+    assert np.array_equal(drawn, again)
+
+
+def test_damaged_windows_are_drawn_again_or_named(stage):
+    drawn, bare = branches_of(stage), with_replay(stage)
+    path = replay_path(stage.run.best)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(FiveshotError, match=r"replay\.h5"):
+        stage("detect.methods=[sed]", corpus=bare)
+    training_recordings(stage.run, small_config(*QUICK))
+    assert np.array_equal(branches_of(stage), drawn)
+
+
+def test_windows_from_other_recordings_than_the_checkpoint_are_not_replayed(stage):
+    bare, path = with_replay(stage), replay_path(stage.run.best)
+    stored = Replay.read(path)
+    replace(stored, recordings=stored.recordings[1:]).write(path)
+    with pytest.raises(FiveshotError, match=r"drawn from other recordings than best\.pt was trained on"):
+        stage("detect.methods=[sed]", corpus=bare)
+
+
+def test_windows_kept_by_a_version_with_other_keys_are_read(stage):
+    with_replay(stage)
+    path = replay_path(stage.run.best)
+    stored = Replay.read(path)
+    flat = dict(leaves(stored.settings))
+    old = {
+        **nested({name: value for name, value in flat.items() if name.split(".")[0] in ("seed", "features")}),
+        "labels": {"widen_s": 0.0, "cut_events": "ignore"},
+        "windows": {"frames": 64, "hop_frames": 16, "background_share": 0.0},
+        "window_classes": "rotation",
+        "training_windows_per_class": 4,
+        "training_frames": 431,
+    }
+    replace(stored, settings=old).write(path)
+    assert has_replay(stage.run.best, small_config(*QUICK))
+    assert Replay.read(path).settings == stored.settings
 
 
 @pytest.mark.parametrize("change", ["replay.windows_per_class=0", "replay.weight=0"])

@@ -13,8 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fiveshot.adaptation.learner import Learner, load_learner
-from fiveshot.adaptation.method import fit_and_predict, load_method
-from fiveshot.adaptation.similarity import shot_similarity
+from fiveshot.adaptation.method import load_method, score_episode
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError, Problem
@@ -29,7 +28,6 @@ from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import Detection
 from fiveshot.run.folder import Run
-from fiveshot.training.windows import labelled_files
 
 log = logging.getLogger("fiveshot")
 
@@ -40,8 +38,7 @@ def finetune_all(
     """Every test recording in turn: its events, and what failed. With `strict` the first failure stops it."""
     if not corpus.test:
         raise FiveshotError(f"{config.paths.data}: no usable recording in {config.corpus.test_folder}.")
-    files, classes, problems = labelled_files(run, config, corpus.train, strict)
-    learner = load_learner(run, files, classes, config, backend)
+    learner, problems = load_learner(run, corpus.train, config, backend, strict)
     detections: list[Detection] = []
     twins, scores_of = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
@@ -84,16 +81,7 @@ def finetune_recording(
     episode = learner.episode(file, shots, unknown, recording.subset, recording.name, source)
     steps = sum(load_method(name).steps(config) for name in missing)
     with tqdm(total=steps, desc=recording.name, unit="step", leave=False) as bar:
-        branches, levels = fit_and_predict(missing, episode, bar.update)
-    scores = FrameScores(
-        audio_name=recording.audio_name,
-        frame_rate=file.frame_rate,
-        padding_s=config.labels.event_padding_s,
-        shots_s=shots.as_array(),
-        branches=(stored.branches if stored else {}) | branches,
-        levels=(stored.levels if stored else {}) | levels,
-        similarity=stored.similarity if stored else shot_similarity(episode.features, episode.support),
-    )
+        scores = score_episode(missing, episode, recording.audio_name, shots.as_array(), bar.update, stored)
     scores.write(path, sources)
     return scores
 

@@ -219,14 +219,16 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
     return state
 
 
-def changed(info: CheckpointInfo, files: list[LabelledFile], config: Config) -> list[str]:
+def changed(info: CheckpointInfo, files: list[LabelledFile] | None, config: Config) -> list[str]:
     """In what a training with these settings and recordings differs from the one of the checkpoint.
 
-    Such as 'train.batch_size was 50, is 16'; other epochs only mean to go on for longer.
+    Such as 'train.batch_size was 50, is 16'; other epochs only mean to go on for longer. The recordings are
+    not compared where `files` is None.
     """
     before, now = (one.model_dump(mode="json") for one in (info.config, trained_settings(config)))
     before["train"]["epochs"] = now["train"]["epochs"]
-    old, new = set(info.recordings), set(marks_of(files))
+    old = set(info.recordings)
+    new = old if files is None else set(marks_of(files))
     counts = f"{len(new - old)} new, {len(old - new)} gone"
     return [*changes(before, now), *([f"training recordings changed ({counts})"] if old != new else [])]
 

@@ -8,10 +8,11 @@ needs no training corpus.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from fiveshot.core.compute import seed_of
@@ -22,6 +23,7 @@ from fiveshot.core.frames import window_labels
 from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.renamed_keys import nested, translated
+from fiveshot.network.checkpoint import CheckpointInfo
 from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, marks_of, window_set
 
 
@@ -80,15 +82,24 @@ class Replay:
         Raises:
             FiveshotError: the file is absent or damaged.
         """
-        with open_hdf5(path, "replayed training windows", "train") as file:
-            stored = json.loads(read_attribute(file, "settings"))
+        with _opened(path) as file:
             return cls(
                 features=file["features"][:],
                 lengths=file["lengths"][:],
                 labels=file["labels"][:],
-                settings=translated({_SHORT.get(name, name): value for name, value in stored.items()}),
+                settings=_settings(file),
                 recordings=[mark.decode() for mark in file["recordings"][:]],
             )
+
+
+def _opened(path: Path) -> AbstractContextManager[h5py.File]:
+    return open_hdf5(path, "replayed training windows", "train")
+
+
+def _settings(file: h5py.File) -> dict:
+    """What the windows of a file were drawn with, with today's keys."""
+    stored = json.loads(read_attribute(file, "settings"))
+    return translated({_SHORT.get(name, name): value for name, value in stored.items()})
 
 
 def draw_replay(files: list[LabelledFile], config: Config) -> Replay:
@@ -114,14 +125,32 @@ def keep_replay(checkpoint: Path, files: list[LabelledFile], config: Config) -> 
     draw_replay(files, config).write(path)
 
 
-def read_replay(checkpoint: Path, config: Config) -> Replay:
+def has_replay(checkpoint: Path, config: Config) -> bool:
+    """Whether windows that were drawn with these settings lie beside a checkpoint; only settings are read."""
+    with suppress(FiveshotError), _opened(replay_path(checkpoint)) as file:
+        return not changes(_settings(file), replay_settings(config))
+    return False
+
+
+def read_replay(checkpoint: Path, info: CheckpointInfo, config: Config) -> Replay:
     """The windows beside a checkpoint.
 
+    Args:
+        checkpoint: its path.
+        info: what it says of itself.
+        config: the settings that the windows should have been drawn with.
+
     Raises:
-        FiveshotError: they are absent or damaged, or were drawn with other settings.
+        FiveshotError: they are absent or damaged, or were drawn with other settings or from other recordings
+            than the checkpoint was trained on.
     """
     path = replay_path(checkpoint)
     replay = Replay.read(path)
+    if replay.recordings != info.recordings:
+        raise FiveshotError(
+            f"{path}: drawn from other recordings than {checkpoint.name} was trained on; run the train stage "
+            "to its end."
+        )
     different = changes(replay.settings, replay_settings(config))
     if different:
         raise FiveshotError(
