@@ -1,6 +1,5 @@
 """The fine-tuning stage: what is kept, what is made again, and that one bad recording stops no other."""
 
-import json
 import logging
 import shutil
 from dataclasses import replace
@@ -25,6 +24,7 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.learner import load_learner
 from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.provenance import Provenance
 from fiveshot.core.renamed_keys import leaves, nested
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
@@ -33,7 +33,7 @@ from fiveshot.training.loop import train
 from fiveshot.training.replay import Replay, has_replay, keep_replay, replay_path
 from fiveshot.training.windows import labelled_files
 
-SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
+SOURCES = {"sed": Provenance({"steps": 1}), "te_vad": Provenance({"steps": 2})}
 QUICK = (
     "train.epochs=1",
     "finetune.sed.steps=4",
@@ -191,7 +191,9 @@ def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
     right = stage.bytes()
     old = FrameScores.read(stage.path())
     with h5py.File(stage.path()) as file:
-        sources = {name: json.loads(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches}
+        sources = {
+            name: Provenance.from_json(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches
+        }
     replace(old, audio_name="wrong.wav").write(stage.path(), sources)
     assert stage() == first and stage.fits == []
     assert stage.bytes() == right
@@ -459,7 +461,7 @@ def test_windows_kept_by_a_version_with_other_keys_are_read(stage):
     with_replay(stage)
     path = replay_path(stage.run.best)
     stored = Replay.read(path)
-    flat = dict(leaves(stored.settings))
+    flat = dict(leaves(stored.settings.values))
     old = {
         **nested({name: value for name, value in flat.items() if name.split(".")[0] in ("seed", "features")}),
         "labels": {"widen_s": 0.0, "cut_events": "ignore"},
@@ -468,9 +470,9 @@ def test_windows_kept_by_a_version_with_other_keys_are_read(stage):
         "training_windows_per_class": 4,
         "training_frames": 431,
     }
-    replace(stored, settings=old).write(path)
+    replace(stored, settings=Provenance(old)).write(path)
     assert has_replay(stage.run.best, small_config(*QUICK))
-    assert Replay.read(path).settings == stored.settings
+    assert not Replay.read(path).settings.differences(stored.settings)
 
 
 @pytest.mark.parametrize("change", ["replay.windows_per_class=0", "replay.weight=0"])

@@ -63,8 +63,8 @@ def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, told):
     corpus = read_corpus(corpus_root)
     extract(corpus, features, ONE_WORKER)
     assert "2 extracted, 3 unchanged, 0 failed" in told()
-    assert "1 made anew, as csv changed" in told(-2, -3)
-    assert "1 made anew, as they were damaged" in told(-2, -3)
+    assert "1 regenerated, as csv changed" in told(-2, -3)
+    assert "1 regenerated, as they were damaged" in told(-2, -3)
     after = contents(features)
     assert {path.name for path in before if before[path] != after[path]} == {"one.h5"}
     one = next(item for item in corpus.train if item.name == "one")

@@ -20,9 +20,10 @@ from fuzz_run import Case, Format, Wrong
 from fiveshot.core.config import Config, load_config, trained_settings
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
-from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
+from fiveshot.data.feature_files import open_features, stored_provenance, write_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.network.checkpoint import (
@@ -129,11 +130,11 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
     rng = np.random.default_rng(0)
     kinds = config.features.channels
     blocks = ({kind: rng.random((FRAMES // 2, MELS), np.float32) for kind in kinds} for _ in range(2))
-    write_blocks(path, recording, config.features, {"audio": "0123456789abcdef" * 4}, blocks)
+    write_blocks(path, recording, config.features, Provenance({"audio": "0123456789abcdef" * 4}), blocks)
 
 
 def _all_features(config: Config, path: Path) -> object:
-    file, mark = open_features(path, config.features), stored_sources(path)
+    file, mark = open_features(path, config.features), stored_provenance(path)
     if mark is None:
         raise FiveshotError("the feature stage makes it anew.")
     return {
@@ -159,7 +160,7 @@ def probabilities_format(folder: Path) -> Format:
             levels={name: 0.1 + 0.5 * number for number, name in enumerate(branches)},
             similarity=rng.random(FRAMES, np.float32),
         )
-        found.write(path, {name: {"seed": 7} for name in branches})
+        found.write(path, {name: Provenance({"seed": 7}) for name in branches})
         same(found, FrameScores.read(path))
         files.append((path, FrameScores.read))
     return Format("probabilities", _unchanged(files), mutate_bytes)

@@ -17,9 +17,8 @@ from fiveshot.adaptation.method import load_method, score_episode
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError, Problem
-from fiveshot.core.files import changes
 from fiveshot.core.methods import METHODS
-from fiveshot.core.renamed_keys import nested, translated
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import shots_of
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import FeatureFile, open_recording
@@ -86,14 +85,14 @@ def finetune_recording(
     return scores
 
 
-def sources_of_scores(name: str, file: FeatureFile, learner: Learner) -> dict[str, object]:
+def sources_of_scores(name: str, file: FeatureFile, learner: Learner) -> Provenance:
     """What the scores of a method are computed from: equal values, equal scores."""
     of_episode = settings_of(learner.config, "seed", "shots", "labels.event_padding_s", "finetune.support")
     made_from = {"checkpoint": learner.checkpoint, "features": file.mark}
-    return of_episode | made_from | load_method(name).depends_on(learner.config)
+    return Provenance(of_episode | made_from | load_method(name).depends_on(learner.config))
 
 
-def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameScores | None:
+def _valid(path: Path, recording: Recording, sources: dict[str, Provenance]) -> FrameScores | None:
     """What of a score file was computed from the same; None where that is nothing, or cannot be read."""
     if not path.exists():
         return None
@@ -107,7 +106,7 @@ def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameS
         scores.write(path, made_from)
     valid = []
     for name in scores.branches:
-        different = _differences(made_from[name], sources.get(name, {}))
+        different = _differences(made_from[name], sources.get(name, Provenance({})))
         if different:
             log.info("%s: %s regenerated, as %s", recording.key, name, different)
         else:
@@ -121,10 +120,9 @@ def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameS
     )
 
 
-def _differences(made_from: dict, now: dict) -> str:
+def _differences(before: Provenance, now: Provenance) -> str:
     """Why stored scores are not valid; empty where they are."""
-    if made_from.get("version") != now.get("version"):
+    if before.values.get("version") != now.values.get("version"):
         return "they are of another version of the method"
-    before, now = translated(made_from), nested(now)
-    before.pop("detect", None)  # of a version whose pseudo-labels followed settings of the post-processing
-    return "; ".join(changes(before, now))
+    # In an earlier version, pseudo-labels followed settings of the post-processing.
+    return "; ".join(before.without("detect").differences(now))

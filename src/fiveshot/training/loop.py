@@ -15,8 +15,8 @@ from torch.nn.utils import get_total_norm
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import changes
 from fiveshot.core.frames import IGNORED
+from fiveshot.core.provenance import Provenance
 from fiveshot.network.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.network.enrolment import enrolment_vectors
 from fiveshot.network.fast_cpu import SumInPieces
@@ -227,10 +227,11 @@ def changed(info: CheckpointInfo, files: list[LabelledFile] | None, config: Conf
     """
     before, now = (one.model_dump(mode="json") for one in (info.config, trained_settings(config)))
     before["train"]["epochs"] = now["train"]["epochs"]
+    different = Provenance(before).differences(Provenance(now))
     old = set(info.recordings)
     new = old if files is None else set(marks_of(files))
     counts = f"{len(new - old)} new, {len(old - new)} gone"
-    return [*changes(before, now), *([f"training recordings changed ({counts})"] if old != new else [])]
+    return [*different, *([f"training recordings changed ({counts})"] if old != new else [])]
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:
