@@ -150,7 +150,7 @@ def training_windows(bench: Bench, config: Config, network: FewShotNetwork) -> L
 
 
 def training_crops(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of every class, with a class in four stretches of each, an eighth of its frames in all."""
+    """Windows of every class, with a class in four spans of each, an eighth of its frames in all."""
     settings = bench.config.finetune.sed
     count, frames = settings.replay.windows_per_class * CLASSES, settings.replay.crop_frames
     frames = min(frames, bench.config.windows.frames)
@@ -301,7 +301,7 @@ def query_pass(bench: Bench) -> dict[str, float]:
 
 
 def whole_events(bench: Bench) -> dict[str, float]:
-    """Likeness of a recording of ten minutes to its shots."""
+    """Similarity of a recording of ten minutes to its shots."""
     episode = bench.episode(10 * MINUTE_S, bench.network())
     return {"s": bench.seconds(lambda: shot_similarity(episode.features, episode.support), least=1)}
 

@@ -1,6 +1,6 @@
 """A tiny configuration, and recordings that are features without audio: the network in milliseconds.
 
-Events are stretches in which some mel bands are bright; the rest is noise.
+Events are spans in which some mel bands are bright; the rest is noise.
 """
 
 from dataclasses import replace

@@ -255,7 +255,7 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "finetune.sed.pseudo_labels.long_smooth_frames=9",
     ],
 )
-def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
+def test_settings_that_shape_the_probabilities_regenerate_them(stage, change):
     stage("detect.methods=[sed]")
     stage("detect.methods=[sed]", change)
     assert stage.fits == ["sed"] * 2
@@ -280,7 +280,7 @@ def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitte
     assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "median" in change
 
 
-def test_another_checkpoint_makes_them_anew(stage):
+def test_another_checkpoint_regenerates_them(stage):
     stage("detect.methods=[sed]")
     config = small_config(*QUICK, "seed=4")
     other = Run(stage.run.folder.parent / "other")
@@ -292,7 +292,7 @@ def test_another_checkpoint_makes_them_anew(stage):
     assert stage.fits == ["sed"] * 2
 
 
-def test_other_features_make_only_their_recording_anew(stage):
+def test_other_features_regenerate_only_their_recording(stage):
     stage("detect.methods=[sed]")
     config = small_config()
     write_recording(stage.run, config, stage.corpus.test[1], bright(420, SHOTS + QUERY_EVENTS, 11), "other")
@@ -301,7 +301,7 @@ def test_other_features_make_only_their_recording_anew(stage):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "without a dataset"])
-def test_a_damaged_probability_file_is_made_anew(stage, damage):
+def test_a_damaged_probability_file_is_regenerated(stage, damage):
     first = stage("detect.methods=[sed]")
     path, data = stage.path(), stage.bytes()
     if damage == "without a dataset":

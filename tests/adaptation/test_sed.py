@@ -291,13 +291,13 @@ def test_chunks_give_the_gradients_of_batches_with_statistics_of_their_own(size)
 
 
 def repeating_windows(made, count=40):
-    """Windows put together from the same three stretches, as reconstructed ones are."""
+    """Windows put together from the same three spans, as reconstructed ones are."""
     rng = np.random.default_rng(4)
-    stretches = [
+    spans = [
         bright(length, [(2, length - 2)], seed, (LOW, HIGH)[seed % 2])
         for seed, length in enumerate((24, 40, 16))
     ]
-    rows = [np.concatenate([stretches[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
+    rows = [np.concatenate([spans[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
     labels = rng.integers(0, 2, (count, 16)).repeat(4, axis=1)
     return pass_frozen(made, np.array(rows, np.float32)[:, None], labels, cpu(CONFIG))
 

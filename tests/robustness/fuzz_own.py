@@ -136,7 +136,7 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
 def _all_features(config: Config, path: Path) -> object:
     file, mark = open_features(path, config.features), stored_provenance(path)
     if mark is None:
-        raise FiveshotError("the feature stage makes it anew.")
+        raise FiveshotError("the feature stage regenerates it.")
     return {
         "file": replace(file, path=Path()),
         "frames": file.frames(),
@@ -193,7 +193,7 @@ def description_format(folder: Path) -> Format:
     )
     _write_checkpoint(folder / "best.pt")
     path = folder / "best.json"
-    description = Case(path, path.read_bytes(), _described_anew)
+    description = Case(path, path.read_bytes(), _rewritten_description)
     return Format("json", [*note, description], with_structure(mutate_json))
 
 
@@ -203,7 +203,7 @@ def no_events() -> EventTable:
     return EventTable(numbers, numbers, texts, texts, "a.wav")
 
 
-def _described_anew(path: Path) -> None:
+def _rewritten_description(path: Path) -> None:
     tensors, _ = load_checkpoint(path.with_suffix(".pt"))
     target = path.with_name("other.pt")
     torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)

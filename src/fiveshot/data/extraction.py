@@ -34,7 +34,7 @@ log = logging.getLogger("fiveshot")
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one recording: `why` its features were made anew, or what kept them from being made.
+    """What came of one recording: `why` its features were regenerated, or what kept them from being made.
 
     `hopeless`: it was the place where they go, so that no other recording would fare better.
     """

@@ -129,7 +129,7 @@ def _texts(group: h5py.Group, name: str) -> np.ndarray:
 class FeatureFile:
     """What is known of one recording's features without its frames; frames are read on demand.
 
-    HDF5 handles cannot cross processes, so that each read opens the file anew.
+    HDF5 handles cannot cross processes, so that each read opens the file again.
     """
 
     path: Path

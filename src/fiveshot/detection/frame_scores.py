@@ -22,7 +22,7 @@ class FrameScores:
     Attributes:
         audio_name: as in the csv of the recording.
         frame_rate: frames per second.
-        padding_s: seconds by which events are widened in labels, on both sides.
+        padding_s: seconds by which events are padded in labels, on both sides.
         shots_s: (shots, 2) onsets and offsets of the shots.
         branches: name of a method → P(POS) per frame, (n_frames,) float32.
         levels: name of a method → confidence level θ.
@@ -45,7 +45,7 @@ class FrameScores:
 
     @property
     def shot_frames(self) -> np.ndarray:
-        """First and end frame of each shot, widened as its labels are: (shots, 2)."""
+        """First and end frame of each shot, padded as its labels are: (shots, 2)."""
         n_frames = len(next(iter(self.branches.values())))
         return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.padding_s)
 

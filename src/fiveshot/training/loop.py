@@ -205,14 +205,14 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
         tensors, info = load_checkpoint(path)
         different = changed(info, data.files, config)
         if different:
-            log.info("training starts anew: %s", "; ".join(different))
+            log.info("training starts over: %s", "; ".join(different))
             return state
         if not tensors.keys() >= {"network", "best", "optimizer", "rows"}:
             raise FiveshotError(f"{path}: a checkpoint, but not one to go on from.")
         fill(state.network, tensors["network"], path)
         state.optimizer.load_state_dict(tensors["optimizer"])
     except FiveshotError as error:
-        log.error("%s Training starts anew.", error)
+        log.error("%s Training starts over.", error)
         return new_state(data, config, backend)
     state.best_network, state.rows = tensors["best"], tensors["rows"]
     state.epoch = len(state.rows)
