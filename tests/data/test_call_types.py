@@ -146,3 +146,8 @@ def test_pulses_come_at_their_rate():
     sound = render_element(clicks, RATE, np.random.default_rng(0))
     level = np.abs(sound).reshape(-1, 210).max(axis=1)
     assert np.count_nonzero((level[1:] > 0.3) & (level[:-1] < 0.1)) + (level[0] > 0.3) == 12
+
+
+def test_a_tone_whose_strong_harmonics_lie_too_high_is_still_heard():
+    faint = Element("tone", 0.2, 6000.0, partials=(1e-60, 1e-20, 1.0))
+    assert np.abs(render_element(faint, RATE, np.random.default_rng(0))).max() > 0.5

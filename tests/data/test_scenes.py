@@ -55,7 +55,8 @@ def test_events_lie_inside_the_sound_in_order_of_onset(scenes):
 
 QUIET = RecorderChances(0, 0, 0, 0, 0, 0, 0)
 PLAIN = replace(
-    SETTINGS, bank_types=(0, 0), relatives=0.0, strangers=0.0, far=0.0, layers=(1, 1), textures=("self_noise",),
+    SETTINGS, bank_types=(0, 0), relatives=0.0, strangers=0.0, far=0.0, layers=(1, 1),
+    textures=("self_noise",),
     another_place=0.0, recorder=QUIET, slack_s=(0.0, 0.0), fill=0.0, individuals=(1, 1), empty_query=0.0,
 )  # fmt: skip
 

@@ -175,6 +175,7 @@ def _period(element: Element, highest_hz: float, sample_rate: int) -> np.ndarray
     number = np.arange(1, len(element.partials) + 1)
     partials = np.asarray(element.partials) * 10 ** (element.tilt_db * np.log2(number) / 20)
     partials = partials[: max(1, int(TOP * sample_rate / highest_hz))]
+    partials = partials / partials.max()  # those that are left may all be faint
     spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
     # phases that spread the energy over the period, as in a real voice's
     phases = np.pi * number[: partials.size] ** 2 / partials.size
