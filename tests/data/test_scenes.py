@@ -109,3 +109,9 @@ def test_the_measured_snr_of_calls_on_a_plain_background_is_the_one_asked_for(sn
     assert len(errors) > 10
     assert np.median(errors) == pytest.approx(0, abs=1.0)
     assert np.mean(np.abs(errors) < 2) > 0.8
+
+
+def test_a_filled_series_that_fades_into_several_events_still_makes_a_scene():
+    """The gaps that an annotator hears are longer than those between calls: the support ended after the query."""
+    scene = make_scene(11, 572, SceneSettings(query_s=20.0))
+    assert scene.sound.size / scene.sample_rate == pytest.approx(scene.query_start_s + 20, abs=1e-3)

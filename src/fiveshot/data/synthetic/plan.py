@@ -85,7 +85,7 @@ def draw_plan(rng: np.random.Generator, seed: int, settings: SceneSettings) -> P
     for call in calls:
         occupied.add(call)
     for other in _others(rng, seed, target, others, base_db, settings):
-        extra = _place(other, annotator, last_s, end_s, occupied, settings, rng)
+        extra = _place(other, annotator, float(shots[-1, 1]), end_s, occupied, settings, rng)
         calls += extra
         marked, certain = _marks(annotator, extra, end_s, rng)
         if other.role == FAR and not annotator.far_known:
