@@ -26,6 +26,7 @@ from fiveshot.core.sections import (
     Labels,
     Network,
     Paths,
+    Pretrain,
     ReportConfig,
     Section,
     Train,
@@ -58,6 +59,7 @@ class Config(Section):
     windows: Windows
     network: Network
     train: Train
+    pretrain: Pretrain
     finetune: Finetune
     detect: Detect
     report: ReportConfig
@@ -74,6 +76,10 @@ class Config(Section):
             self.network.te_vad != "bilstm" or self.network.te_vad_resolution == "frame",
             "network.te_vad_resolution must be frame where network.te_vad is bilstm: over steps that is "
             "another function",
+        )
+        require(
+            self.network.te_vad != "convolutional" or self.network.te_vad_resolution == "step",
+            "network.te_vad_resolution must be step where network.te_vad is convolutional: it works on steps",
         )
         require(
             "te_vad" not in self.detect.methods or self.network.te_vad != "none",

@@ -42,15 +42,18 @@ class Plan:
     target_band_hz: tuple[float, float]
     shots: np.ndarray
     end_s: float
+    limit_db: float  # of the annotator
 
 
 def draw_plan(rng: np.random.Generator, seed: int, settings: SceneSettings) -> Plan | None:
     """Draw who calls when; None when the annotator would not mark five events in the support."""
     number, *others = (int(n) for n in rng.choice(settings.types, settings.bank_types[1] + 1, replace=False))
-    target = call_type(seed, number, settings.looseness)
+    target = call_type(seed, number, settings.looseness, settings.families)
     if 1.2 * SHOTS * target.duration_s > settings.support_longest_s:
         return None
-    annotator = draw_annotator(rng, settings.audible_db, settings.slack_s, settings.fill)
+    # nobody marks seconds around a call of milliseconds
+    slack_s = (settings.slack_s[0], min(settings.slack_s[1], 2 * target.duration_s + settings.slack_s[0]))
+    annotator = draw_annotator(rng, settings.audible_db, slack_s, settings.fill)
     base_db = float(
         rng.uniform(
             min(max(settings.snr_db[0], annotator.limit_db - 1), settings.snr_db[1]), settings.snr_db[1]
@@ -62,6 +65,8 @@ def draw_plan(rng: np.random.Generator, seed: int, settings: SceneSettings) -> P
         rhythms[1] = replace(rhythms[0], rate_per_min=rhythms[1].rate_per_min)
     longest_s = settings.support_longest_s
     support = support_calls(stream, rhythms[0], annotator, settings.support_s, longest_s, rng)
+    if support[-1].end_s > 1.2 * max(longest_s, settings.support_s[1]):
+        return None
     # room for the slack of the fifth shot: the scene's end is known only when it is marked
     last_s = support[-1].end_s
     end_s = last_s + settings.query_s + 4 * settings.slack_s[1] + 0.1
@@ -80,14 +85,14 @@ def draw_plan(rng: np.random.Generator, seed: int, settings: SceneSettings) -> P
     for call in calls:
         occupied.add(call)
     for other in _others(rng, seed, target, others, base_db, settings):
-        extra = _place(other, annotator, last_s, end_s, occupied, settings, rng)
+        extra = _place(other, annotator, float(shots[-1, 1]), end_s, occupied, settings, rng)
         calls += extra
         marked, certain = _marks(annotator, extra, end_s, rng)
         if other.role == FAR and not annotator.far_known:
             certain = np.zeros_like(certain)
         series.append((marked, certain, other.call_type.number, False))
     band = support[0].rendition.band_hz
-    return Plan(calls, _events(series, end_s), target, band, shots, end_s)
+    return Plan(calls, _events(series, end_s), target, band, shots, end_s, annotator.limit_db)
 
 
 def _stream(
@@ -107,10 +112,10 @@ def _others(
 ) -> list[Stream]:
     """The streams beside the target's."""
     count = int(rng.integers(settings.bank_types[0], settings.bank_types[1] + 1))
-    kinds = [(call_type(seed, n, settings.looseness), BANK) for n in numbers[:count]]
+    kinds = [(call_type(seed, n, settings.looseness, settings.families), BANK) for n in numbers[:count]]
     kinds += [(relative(target, rng), OTHER) for _ in range(min(3, rng.poisson(settings.relatives)))]
     kinds += [
-        (draw_type(rng, NO_NUMBER, settings.looseness), OTHER)
+        (draw_type(rng, NO_NUMBER, settings.looseness, settings.families), OTHER)
         for _ in range(min(2, rng.poisson(settings.strangers)))
     ]
     streams = [

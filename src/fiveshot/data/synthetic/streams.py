@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
+from fiveshot.data.synthetic.annotator import hearing_db
 from fiveshot.data.synthetic.call_types import CallType
 from fiveshot.data.synthetic.draws import chance, log_uniform
 from fiveshot.data.synthetic.sounds import render_call
@@ -23,12 +24,21 @@ LEAST_OCTAVES = 1 / 3  # a band is at least this wide: hearing and mel bands are
 
 @dataclass(frozen=True)
 class Rendition:
-    """One call as it arrives: (samples,) float32 at a root mean square of 1, its band, and its level."""
+    """One call as it arrives: (samples,) float32 at a root mean square of 1, its band, and its levels.
+
+    `send_db` is how much more than others of the scene it makes the place reverberate.
+    """
 
     sound: np.ndarray
     band_hz: tuple[float, float]
     snr_db: float
     duration_s: float
+    send_db: float = 0.0
+
+    @property
+    def hearing_db(self) -> float:
+        """How far above an annotator's limit it must be to be known."""
+        return hearing_db(self.duration_s, self.band_hz)
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,15 @@ class Stream:
         # what distance takes away: dB per kHz
         near = rng.exponential(0.3, individuals)
         self.dulling = near + rng.uniform(0.5, 3, individuals) if role == FAR else near
+        self.send_db = float(rng.normal(0, 3)) + (8.0 if role == FAR else 0.0)
         self.pool: list[tuple[int, np.ndarray, tuple[float, float]]] = []
 
     def call(self, rng: np.random.Generator, at_least_db: float = -np.inf) -> Rendition:
-        """One call of one of the individuals, at least so loud."""
+        """One call of one of the individuals.
+
+        Args:
+            at_least_db: by how much a long call would be above the background; a short one is louder.
+        """
         if len(self.pool) >= FRESH or (self.pool and self.call_type.looseness == 0 and len(self.pool) >= 6):
             who, sound, band_hz = self.pool[rng.integers(len(self.pool))]
         else:
@@ -97,8 +112,10 @@ class Stream:
             sound, band_hz = arrive(dry, self.sample_rate, float(self.dulling[who]))
             self.pool.append((who, sound, band_hz))
         level_db = self.levels_db[who] + self.jitter_db * rng.standard_normal()
-        snr_db = float(np.clip(max(level_db, at_least_db), *self.range_db))
-        return Rendition(sound, band_hz, snr_db, sound.size / self.sample_rate)
+        duration_s = sound.size / self.sample_rate
+        least_db = at_least_db + hearing_db(duration_s, band_hz)
+        snr_db = float(np.clip(max(level_db, least_db), *self.range_db))
+        return Rendition(sound, band_hz, snr_db, duration_s, self.send_db)
 
 
 def arrive(sound: np.ndarray, sample_rate: int, db_per_khz: float) -> tuple[np.ndarray, tuple[float, float]]:

@@ -32,7 +32,8 @@ class Placed:
 def placed(call: Rendition, start_s: float, annotator: Annotator, sample_rate: int) -> Placed:
     """The call at this time, with its audible span."""
     first, last = audible_span_s(call.sound, sample_rate, call.snr_db, annotator.limit_db)
-    return Placed(call, start_s, (start_s + first, start_s + last), call.snr_db >= annotator.limit_db)
+    known = call.snr_db >= annotator.limit_db + call.hearing_db
+    return Placed(call, start_s, (start_s + first, start_s + last), known)
 
 
 def support_calls(
