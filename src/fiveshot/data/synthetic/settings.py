@@ -27,6 +27,8 @@ class SceneSettings:
         rate_per_min: range of the target's calls per minute, drawn for support and query separately.
         empty_query: probability of a query without any target.
         chains: probability that a type calls in bouts with short gaps or none.
+        songs: probability that a short target is one syllable of a song: other types of the bank stand right
+            before and after it, in a fixed order.
         bank_types: fewest and most other types of the bank in a scene.
         bank_rate_per_min: range of the calls per minute of each.
         relatives: mean number of almost equal types in a scene.
@@ -56,6 +58,7 @@ class SceneSettings:
     rate_per_min: tuple[float, float] = (2.0, 120.0)
     empty_query: float = 0.15
     chains: float = 0.35
+    songs: float = 0.3
     bank_types: tuple[int, int] = (2, 6)
     bank_rate_per_min: tuple[float, float] = (4.0, 40.0)
     relatives: float = 0.6
