@@ -41,7 +41,7 @@ class SceneSettings:
         another_place: probability that background and level change at the end of the support.
         recorder: how often a recording is reverberated, clipped and so on.
         audible_db: range from which an annotator's limit is drawn: fainter calls are not known;
-            short ones need a few dB more (`annotator.hearing_db`).
+            short and noisy ones need a few dB more (`annotator.hearing_db`).
         slack_s: range of what is marked before and after a call.
         fill: probability that the annotator marks a series of calls as one event.
     """

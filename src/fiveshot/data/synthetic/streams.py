@@ -29,19 +29,16 @@ LEAST_OCTAVES = 1 / 3  # a band is at least this wide: hearing and mel bands are
 class Rendition:
     """One call as it arrives: (samples,) float32 at a root mean square of 1, its band, and its levels.
 
-    `send_db` is how much more than others of the scene it makes the place reverberate.
+    `hearing_db` is how far above an annotator's limit it must be to be known; `send_db` how much more than
+    others of the scene it makes the place reverberate.
     """
 
     sound: np.ndarray
     band_hz: tuple[float, float]
     snr_db: float
     duration_s: float
+    hearing_db: float = 0.0
     send_db: float = 0.0
-
-    @property
-    def hearing_db(self) -> float:
-        """How far above an annotator's limit it must be to be known."""
-        return hearing_db(self.duration_s, self.band_hz)
 
 
 @dataclass(frozen=True)
@@ -122,9 +119,9 @@ class Stream:
             self.pool.append((who, sound, band_hz))
         level_db = self.levels_db[who] + self.jitter_db * rng.standard_normal()
         duration_s = sound.size / self.sample_rate
-        least_db = at_least_db + hearing_db(duration_s, band_hz)
-        snr_db = float(np.clip(max(level_db, least_db), *self.range_db))
-        return Rendition(sound, band_hz, snr_db, duration_s, self.send_db)
+        needed_db = hearing_db(duration_s, band_hz, self.call_type.noise_share)
+        snr_db = float(np.clip(max(level_db, at_least_db + needed_db), *self.range_db))
+        return Rendition(sound, band_hz, snr_db, duration_s, needed_db, self.send_db)
 
 
 class Sung(NamedTuple):
