@@ -50,7 +50,7 @@ def training_batch(bench: Bench, count: int) -> Batch:
 
 def training_step(bench: Bench) -> dict[str, float]:
     """One step of the multitask training, both branches, with the configured batch."""
-    network, count = bench.network().train(), bench.config.train.batch
+    network, count = bench.network().train(), bench.config.train.batch_size
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     batch = training_batch(bench, count)
     taken = bench.seconds(lambda: training_work(bench, network, optimizer, batch))
@@ -69,7 +69,7 @@ def training_work(
 
 def training_parts(bench: Bench) -> dict[str, float]:
     """The same step, part by part."""
-    network, batch = bench.network().train(), training_batch(bench, bench.config.train.batch)
+    network, batch = bench.network().train(), training_batch(bench, bench.config.train.batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     training_work(bench, network, optimizer, batch)
     clock = Parts(bench)

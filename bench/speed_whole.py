@@ -71,7 +71,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     """
     config, backend = bench.config, bench.backend
     steps = STEPS_ON_GPU if backend.device.type == "cuda" else STEPS_ON_CPU
-    per_class = math.ceil(steps * config.train.batch / CLASSES)
+    per_class = math.ceil(steps * config.train.batch_size / CLASSES)
     whole = config.train.windows_per_class
     short = config.train.model_copy(update={"windows_per_class": per_class})
     config = config.model_copy(update={"train": short})
@@ -81,7 +81,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
         clock.end("writing_features_s")
         classes = sorted({class_label(f"h{number}", "c") for number in range(HOURS)})
         labelled = [
-            LabelledFile(file, label_frames(file, f"h{number}", classes, config.labels.widen_s))
+            LabelledFile(file, label_frames(file, f"h{number}", classes, config.labels.event_padding_s))
             for number, file in enumerate(files)
         ]
         train, valid = split_windows(list_windows(labelled, config), config)
@@ -103,7 +103,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     return {
         "s": spent["loading_and_training_s"],
         "windows_per_s": a_second,
-        "computing_share": alone * len(pairs) / config.train.batch / spent["loading_and_training_s"],
+        "computing_share": alone * len(pairs) / config.train.batch_size / spent["loading_and_training_s"],
         "estimated_minutes": in_all / a_second / 60,
         "windows_loaded_per_s": len(pairs) / spent["loading_s"],
         "windows_in_all": len(train.windows) + len(valid.windows),

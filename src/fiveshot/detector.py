@@ -20,11 +20,10 @@ from fiveshot.adaptation.learner import Learner, make_learner
 from fiveshot.adaptation.method import fit_and_predict
 from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.core.compute import choose_backend
-from fiveshot.core.config import Config, build_config, merge_settings
+from fiveshot.core.config import Config, build_config, load_saved_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.places import base_config, shipped_config
-from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
@@ -145,7 +144,7 @@ class Detector:
         files = Run(Path(run))
         if not files.config.is_file():
             raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
-        config = build_config(merge_settings(read_yaml(files.config), settings), str(files.config))
+        config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
         replay = read_replay(files.best, config)
@@ -188,7 +187,7 @@ class Detector:
         scores = FrameScores(
             audio_name=source,
             frame_rate=features.frame_rate,
-            widen_s=self.config.labels.widen_s,
+            padding_s=self.config.labels.event_padding_s,
             shots_s=marked.as_array(),
             branches=branches,
             levels=levels,

@@ -33,7 +33,7 @@ SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
 QUICK = (
     "train.epochs=1",
     "finetune.sed.steps=4",
-    "finetune.sed.pseudo_from_step=2",
+    "finetune.sed.pseudo_labels.from_step=2",
     "finetune.te_vad.steps=3",
 )
 
@@ -86,7 +86,7 @@ def probabilities():
     return FrameScores(
         audio_name="a.wav",
         frame_rate=86.1328125,
-        widen_s=0.025,
+        padding_s=0.025,
         shots_s=np.arange(10.0).reshape(5, 2) / 3,
         branches={"sed": np.linspace(0, 1, 50, dtype=np.float32), "te_vad": np.zeros(50, np.float32)},
         levels={"sed": 0.9, "te_vad": 1 / 3},
@@ -98,7 +98,7 @@ def test_probabilities_come_back_as_they_were(tmp_path):
     written = probabilities()
     written.write(tmp_path / "deep" / "a.h5", SOURCES)
     read = FrameScores.read(tmp_path / "deep" / "a.h5")
-    for field in ("audio_name", "frame_rate", "widen_s", "levels"):
+    for field in ("audio_name", "frame_rate", "padding_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
     assert np.array_equal(read.shots_s, written.shots_s)
     assert np.array_equal(read.similarity, written.similarity)
@@ -195,8 +195,8 @@ def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
 
 def test_another_threshold_needs_no_fitting(stage):
     stage()
-    few, _ = stage("detect.threshold=fixed", "detect.minimum=1")
-    many, _ = stage("detect.threshold=fixed", "detect.minimum=0")
+    few, _ = stage("detect.threshold.mode=fixed", "detect.threshold.value=1")
+    many, _ = stage("detect.threshold.mode=fixed", "detect.threshold.value=0")
     assert stage.fits == [] and len(few) < len(many)
 
 
@@ -207,7 +207,7 @@ def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is
     assert passed == []
     stage()
     assert passed == [1]
-    stage("detect.minimum=0.9")
+    stage("detect.threshold.value=0.9")
     assert passed == [1]
 
 
@@ -242,11 +242,11 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "finetune.sed.steps=5",
         "finetune.support.kind=natural",
         "seed=99",
-        "labels.widen_s=0.01",
+        "labels.event_padding_s=0.01",
         "windows.hop_frames=20",
         "detect.median_frames=3",
         "detect.long_shot_frames=9",
-        "detect.long_smooth_frames=9",
+        "finetune.sed.pseudo_labels.long_smooth_frames=9",
     ],
 )
 def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
@@ -341,7 +341,7 @@ def test_the_order_of_the_recordings_changes_nothing(stage):
 def test_one_bad_recording_does_not_stop_the_others(stage):
     config = small_config()
     feature_path(stage.run.features(config), stage.corpus.test[0]).write_bytes(b"no features")
-    detections, problems = stage("detect.threshold=fixed", "detect.minimum=0")
+    detections, problems = stage("detect.threshold.mode=fixed", "detect.threshold.value=0")
     (problem,) = problems
     assert problem.path == stage.corpus.test[0].audio and "damaged file of features" in problem.message
     assert {d.audio_name for d in detections} == {"y.wav"}
@@ -393,7 +393,7 @@ def test_a_checkpoint_of_other_classes_is_refused(stage):
         load_learner(stage.run, files, [*classes, "more"], config, cpu(config))
 
 
-@pytest.mark.parametrize("change", ["training_windows_per_class=0", "training_weight=0"])
+@pytest.mark.parametrize("change", ["replay.windows_per_class=0", "replay.weight=0"])
 def test_the_training_windows_can_be_left_out(stage, change):
     _, problems = stage("detect.methods=[sed]", f"finetune.sed.{change}")
     assert not problems and stage.fits == ["sed"] * 2

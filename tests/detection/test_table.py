@@ -33,7 +33,7 @@ def finished(tmp_path):
         probabilities = FrameScores(
             audio_name=recording.audio_name,
             frame_rate=rate,
-            widen_s=0.0,
+            padding_s=0.0,
             shots_s=table.as_array()[:5],
             branches={"sed": curve, "te_vad": np.full_like(curve, 0.1)},
             levels={"sed": 0.9, "te_vad": 0.9},

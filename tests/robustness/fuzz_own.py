@@ -40,7 +40,7 @@ MELS = 16
 FRAMES = 300  # more than one chunk of a feature file
 SETTINGS = (
     *(f"features.mels={MELS}", "windows.frames=64", "windows.hop_frames=16", "network.channels=2"),
-    *("network.heads=2", "network.feed_forward=4", "network.lstm_units=2", "compute.threads=1"),
+    *("network.num_heads=2", "network.feed_forward=4", "network.lstm_units=2", "compute.threads=1"),
 )
 
 
@@ -153,7 +153,7 @@ def probabilities_format(folder: Path) -> Format:
         found = FrameScores(
             audio_name="a.wav",
             frame_rate=86.1328125,
-            widen_s=0.025,
+            padding_s=0.025,
             shots_s=np.arange(2.0 * SHOTS).reshape(SHOTS, 2) / 3,
             branches={name: rng.random(FRAMES, np.float32) for name in branches},
             levels={name: 0.1 + 0.5 * number for number, name in enumerate(branches)},

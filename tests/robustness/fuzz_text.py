@@ -192,7 +192,8 @@ def yaml_format(folder: Path) -> Format:
     text = base.read_bytes()
     override = (ROOT / "config" / "demo.yaml").read_bytes()
     words = (
-        b"train.time_filter.bands=[2, 3]\nseed=5\npaths.features=null\nnetwork={heads: 2, te_vad: bilstm}\n"
+        b"train.augment.time_filter.bands=[2, 3]\nseed=5\npaths.features=auto\n"
+        b"network={num_heads: 2, te_vad: bilstm}\n"
     )
     case_of: dict[Path, tuple[bytes, Callable[[Path], Config]]] = {
         folder / "whole" / "a.yaml": (text, load_config),

@@ -87,7 +87,7 @@ def dataset(files, windows, pairs, config=None, augment=False, normalisation=PLA
 
 
 def crops(files, windows, per_class, frames, rng=None):
-    sed = {"batch_norm": "frozen", "training_frames": frames, "training_windows_per_class": per_class}
+    sed = {"batch_norm": "frozen", "replay.crop_frames": frames, "replay.windows_per_class": per_class}
     config = small_config(*(f"finetune.sed.{name}={value}" for name, value in sed.items()))
     features, _, labels = class_crops(files, windows, config, rng or np.random.default_rng(0))
     return features, labels
@@ -129,7 +129,7 @@ def test_windows_without_a_class_are_left_out_unless_a_share_is_asked_for():
     windows = list_windows(files, small_config())
     assert [w.start for w in windows] == [5, 10, 15, 20]
     assert all(w.targets == (1,) for w in windows)
-    more = list_windows(files, small_config("windows.background_share=0.5"))
+    more = list_windows(files, small_config("windows.background_fraction=0.5"))
     assert more[:4] == windows and [w.targets for w in more[4:]] == [(), ()]
 
 
@@ -139,7 +139,7 @@ ALL = "train.window_classes=all"
 def test_a_class_that_a_window_only_cuts_is_not_seen_in_it():
     files = [labelled(stretch(100, (18, 22, 1), (3, 5, 2)))]
     assert [w.targets for w in list_windows(files, small_config(ALL))] == [(2,), (1,), (1,), (1,)]
-    kept = list_windows(files, small_config("labels.cut_events=keep", ALL))
+    kept = list_windows(files, small_config("labels.truncated_events=keep", ALL))
     assert [w.targets for w in kept] == [(1, 2), (1,), (1,), (1,), (1,)]
 
 
@@ -213,7 +213,7 @@ def test_the_target_class_alone_asks_for_a_window():
 
 
 def test_events_longer_than_a_window_are_told_with_the_setting_that_helps():
-    with pytest.raises(FiveshotError, match=r"labels\.cut_events=keep"):
+    with pytest.raises(FiveshotError, match=r"labels\.truncated_events=keep"):
         list_windows([labelled(np.ones(100))], small_config())
 
 
@@ -239,8 +239,8 @@ layouts = st.lists(st.tuples(st.integers(5, 300), events), min_size=1, max_size=
 def test_no_frame_is_on_both_sides_and_no_class_is_lost_to_training(layout, background, share, seed, rule):
     files = [labelled(stretch(n, *((a, a + length, c) for a, length, c in found))) for n, found in layout]
     config = small_config(
-        f"windows.background_share={background}",
-        f"train.validation_share={share}",
+        f"windows.background_fraction={background}",
+        f"train.validation_fraction={share}",
         f"train.window_classes={rule}",
         f"seed={seed}",
     )

@@ -20,6 +20,7 @@ from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.files import changes
 from fiveshot.core.methods import METHODS
+from fiveshot.core.renamed_keys import nested, translated
 from fiveshot.data.annotations import shots_of
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import FeatureFile, open_recording
@@ -87,7 +88,7 @@ def finetune_recording(
     scores = FrameScores(
         audio_name=recording.audio_name,
         frame_rate=file.frame_rate,
-        widen_s=config.labels.widen_s,
+        padding_s=config.labels.event_padding_s,
         shots_s=shots.as_array(),
         branches=(stored.branches if stored else {}) | branches,
         levels=(stored.levels if stored else {}) | levels,
@@ -99,7 +100,7 @@ def finetune_recording(
 
 def sources_of_scores(name: str, file: FeatureFile, learner: Learner) -> dict[str, object]:
     """What the scores of a method are computed from: equal values, equal scores."""
-    of_episode = settings_of(learner.config, "seed", "shots", "labels.widen_s", "finetune.support")
+    of_episode = settings_of(learner.config, "seed", "shots", "labels.event_padding_s", "finetune.support")
     made_from = {"checkpoint": learner.checkpoint, "features": file.mark}
     return of_episode | made_from | load_method(name).depends_on(learner.config)
 
@@ -136,4 +137,6 @@ def _differences(made_from: dict, now: dict) -> str:
     """Why stored scores are not valid; empty where they are."""
     if made_from.get("version") != now.get("version"):
         return "they are of another version of the method"
-    return "; ".join(changes(made_from, now))
+    before, now = translated(made_from), nested(now)
+    before.pop("detect", None)  # of a version whose pseudo-labels followed settings of the post-processing
+    return "; ".join(changes(before, now))

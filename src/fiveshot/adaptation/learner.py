@@ -60,7 +60,7 @@ class Learner:
             FiveshotError: a shot lies outside of the recording.
         """
         config = self.config
-        support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.widen_s)
+        support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.event_padding_s)
         check_shots(support, source)
         return with_mined_gaps(
             Episode(
@@ -126,6 +126,6 @@ def replay_windows(
     settings = config.finetune.sed
     features, labels = replay.normalised(normalisation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
-    counted = labels > 0 if settings.negative_weight == 0 else labels >= 0
+    counted = labels > 0 if config.finetune.negatives.training_weight == 0 else labels >= 0
     asked = None if settings.batch_norm == "adapting" else counted
-    return pass_frozen(network, features, labels, backend, asked, settings.training_precision == "float16")
+    return pass_frozen(network, features, labels, backend, asked, settings.replay.precision == "float16")

@@ -36,8 +36,9 @@ class Method(Protocol):
     def depends_on(self, config: Config) -> dict[str, object]:
         """What the scores depend on besides the episode: equal values, equal scores; as JSON knows it.
 
-        An episode is made from recording, checkpoint, seed, shots, labels.widen_s and finetune.support; these
-        are not repeated here. `version` is raised when the same settings come to give other scores.
+        An episode is made from recording, checkpoint, seed, shots, labels.event_padding_s and
+        finetune.support; these are not repeated here. `version` is raised when the same settings come to
+        give other scores.
         """
 
     def steps(self, config: Config) -> int:

@@ -19,9 +19,10 @@ import torch
 from tqdm import tqdm
 
 from fiveshot.core.compute import available_cores
-from fiveshot.core.config import Config, Features
+from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
 from fiveshot.core.files import changes, folder_lock
+from fiveshot.core.sections import Features, number_or
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_blocks
@@ -68,7 +69,7 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
                 written[result.why] += 1
     for why, count in written.items():
         if why:
-            log.info("features: %d made anew, as %s", count, why)
+            log.info("features: %d regenerated, as %s", count, why)
     log.info(
         "features: %d extracted, %d unchanged, %d failed",
         written.total(),
@@ -79,7 +80,7 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
 
 
 def _results(jobs: list[tuple], config: Config) -> Iterator[tuple[Recording, Result]]:
-    workers = min(config.compute.workers or available_cores(), len(jobs))
+    workers = min(number_or(config.compute.workers, available_cores()), len(jobs))
     if workers <= 1:
         yield from ((job[0], extract_one(*job)) for job in jobs)
         return

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from fiveshot.core.config import Config, Features
+from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import fingerprint, sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.sections import Features
 from fiveshot.data.annotations import EventTable
 
 if TYPE_CHECKING:  # the corpus needs a decoder

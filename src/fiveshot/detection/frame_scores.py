@@ -22,7 +22,7 @@ class FrameScores:
     Attributes:
         audio_name: as in the csv of the recording.
         frame_rate: frames per second.
-        widen_s: seconds by which events are widened in labels, on both sides.
+        padding_s: seconds by which events are widened in labels, on both sides.
         shots_s: (shots, 2) onsets and offsets of the shots.
         branches: name of a method → P(POS) per frame, (n_frames,) float32.
         levels: name of a method → confidence level θ.
@@ -32,7 +32,7 @@ class FrameScores:
 
     audio_name: str
     frame_rate: float
-    widen_s: float
+    padding_s: float
     shots_s: np.ndarray
     branches: dict[str, np.ndarray]
     levels: dict[str, float]
@@ -47,7 +47,7 @@ class FrameScores:
     def shot_frames(self) -> np.ndarray:
         """First and end frame of each shot, widened as its labels are: (shots, 2)."""
         n_frames = len(next(iter(self.branches.values())))
-        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.widen_s)
+        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.padding_s)
 
     @classmethod
     def read(cls, path: Path) -> FrameScores:
@@ -66,7 +66,7 @@ class FrameScores:
             scores = cls(
                 audio_name=read_attribute(file, "audio_name"),
                 frame_rate=float(file.attrs["frame_rate"]),
-                widen_s=float(file.attrs["widen_s"]),
+                padding_s=float(file.attrs["widen_s"]),
                 shots_s=file["shots_s"][:],
                 branches={name: file[name][:] for name in names},
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
@@ -83,10 +83,10 @@ class FrameScores:
         Raises:
             WriteError: the file could not be written.
         """
-        with new_hdf5(path) as (file, _):
+        with new_hdf5(path) as (file, _):  # names are those of earlier versions, whose files stay readable
             write_attribute(file, "audio_name", self.audio_name)
             write_attribute(file, "branches", " ".join(self.branches))
-            file.attrs.update(frame_rate=self.frame_rate, widen_s=self.widen_s)
+            file.attrs.update(frame_rate=self.frame_rate, widen_s=self.padding_s)
             write_array(file, "shots_s", self.shots_s)
             for name, values in {"similarity": self.similarity, **self.branches}.items():
                 write_array(file, name, values.astype(np.float32))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import changes, fingerprint, read_json, sha256, write_json
+from fiveshot.core.renamed_keys import translated
 from fiveshot.data.corpus import Recording
 from fiveshot.run.borrowed import OWN, checkpoint_text, with_remembered_checkpoint
 from fiveshot.run.folder import Run
@@ -39,6 +40,7 @@ def noted_predictions(run: Run, config: Config) -> tuple[Run, set[str]]:
             f"{run.checkpoint}: the checkpoint of {run.predictions} is gone; put it back, or fine-tune again "
             "with --checkpoint."
         )
+    note["settings"] = translated(note.get("settings", {}))
     different = changes(note, _made_from(run, config))
     if different:
         raise FiveshotError(

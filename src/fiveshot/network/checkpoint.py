@@ -21,6 +21,7 @@ from fiveshot.core.config import Config, TrainedSettings, build_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import as_json, changes, fingerprint, write_bytes, write_text
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.renamed_keys import translated
 from fiveshot.network.model import FewShotNetwork
 
 DESCRIPTION = "description"
@@ -137,7 +138,7 @@ def _described(text: object, path: Path) -> CheckpointInfo:
         values = json.loads(text)
         info = CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
-            config=build_config(values["config"], str(path), TrainedSettings),
+            config=build_config(translated(values["config"]), str(path), TrainedSettings),
             normalisation=Normalisation(
                 np.array(values["normalisation"]["mean"], dtype=np.float32),
                 np.array(values["normalisation"]["deviation"], dtype=np.float32),

@@ -106,7 +106,7 @@ def train_epoch(
     state.network.train()
     totals, began = np.zeros(3), 0.0
     for number, batch in enumerate(batches(loader, backend, f"epoch {state.epoch + 1}")):
-        batch["features"] = mask(batch["features"], config.train)
+        batch["features"] = mask(batch["features"], config.train.augment)
         state.optimizer.zero_grad(set_to_none=True)
         with backend.autocast():
             sed, te_vad = losses(state.network, batch)
@@ -142,7 +142,7 @@ def _epoch_text(data: TrainingData, config: Config) -> str:
     background = sum(not window.targets for window in data.train.windows)
     windows = classes * times + background
     more = f" and {background} background windows" if background else ""
-    batches = -(-windows // config.train.batch)
+    batches = -(-windows // config.train.batch_size)
     return f"an epoch: {classes} classes x {times} windows{more}, {windows} in all, in {batches} batches"
 
 
@@ -150,7 +150,7 @@ def _not_finite(
     what: str, state: State, number: int, data: TrainingData, pairs: list, config: Config
 ) -> FiveshotError:
     """The end of training: in which epoch and batch, and which recordings were in it."""
-    batch = pairs[number * config.train.batch : (number + 1) * config.train.batch]
+    batch = pairs[number * config.train.batch_size : (number + 1) * config.train.batch_size]
     paths = {data.files[data.train.windows[window].file].features.path for window, _ in batch}
     names = sorted(f"{path.parent.name}/{path.stem}" for path in paths)
     others = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -189,7 +189,7 @@ def new_state(data: TrainingData, config: Config, backend: Backend) -> State:
 
 def set_learning_rates(state: State, config: Config) -> float:
     """Step decay; the rate of the encoder and SED head, the TE-VAD head having its own."""
-    factor = config.train.decay ** (state.epoch // config.train.decay_epochs)
+    factor = config.train.lr_decay ** (state.epoch // config.train.lr_decay_epochs)
     rates = {"sed": config.train.learning_rate, "te_vad": config.train.te_vad_learning_rate}
     for group in state.optimizer.param_groups:
         group["lr"] = factor * rates[group["branch"]]
@@ -222,7 +222,7 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
 def changed(info: CheckpointInfo, files: list[LabelledFile], config: Config) -> list[str]:
     """In what a training with these settings and recordings differs from the one of the checkpoint.
 
-    Such as 'train.batch was 50, is 16'; other epochs only mean to go on for longer.
+    Such as 'train.batch_size was 50, is 16'; other epochs only mean to go on for longer.
     """
     before, now = (one.model_dump(mode="json") for one in (info.config, trained_settings(config)))
     before["train"]["epochs"] = now["train"]["epochs"]

@@ -15,27 +15,29 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.compute import seed_of
-from fiveshot.core.config import Config
+from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import changes
 from fiveshot.core.frames import window_labels
 from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.renamed_keys import nested, translated
 from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, marks_of, window_set
 
 
 def replay_settings(config: Config) -> dict:
     """What the choice of the windows depends on, besides the training recordings."""
-    sed, values = config.finetune.sed, config.model_dump(mode="json")
-    return {
-        "seed": config.seed,
-        "features": values["features"],
-        "labels": values["labels"],
-        "windows": values["windows"],
-        "window_classes": config.train.window_classes,
-        "training_windows_per_class": sed.training_windows_per_class,
-        "training_frames": sed.training_frames,
-    }
+    replay = "finetune.sed.replay"
+    groups = "seed", "features", "labels", "windows", "train.window_classes"
+    return nested(settings_of(config, *groups, f"{replay}.windows_per_class", f"{replay}.crop_frames"))
+
+
+# What `replay_settings` was called in earlier files, where not by its full name.
+_SHORT = {
+    "window_classes": "train.window_classes",
+    "training_windows_per_class": "finetune.sed.replay.windows_per_class",
+    "training_frames": "finetune.sed.replay.crop_frames",
+}
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,18 @@ class Replay:
             FiveshotError: the file is absent or damaged.
         """
         with open_hdf5(path, "replayed training windows", "train") as file:
+            stored = json.loads(read_attribute(file, "settings"))
             return cls(
                 features=file["features"][:],
                 lengths=file["lengths"][:],
                 labels=file["labels"][:],
-                settings=json.loads(read_attribute(file, "settings")),
+                settings=translated({_SHORT.get(name, name): value for name, value in stored.items()}),
                 recordings=[mark.decode() for mark in file["recordings"][:]],
             )
 
 
 def draw_replay(files: list[LabelledFile], config: Config) -> Replay:
-    """Draw the windows: as many of every class, cut to `finetune.sed.training_frames` around an event."""
+    """Draw the windows: as many of every class, cut to `finetune.sed.replay.crop_frames` around an event."""
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
     features, lengths, labels = class_crops(files, windows, config, rng)
@@ -133,15 +136,15 @@ def class_crops(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows around events of every target class.
 
-    In each stretch of them every class is there: first one of each, then another one of each.
+    Every class is there in each run of them: first one of each, then another one of each.
 
     Returns:
         features (windows, channels, frames, mels) float16 with zeros beyond the recording, the frames
         (windows,) inside it, and labels (windows, frames).
     """
-    settings = config.finetune.sed
-    per_class = settings.training_windows_per_class
-    length = min(settings.training_frames, config.windows.frames)
+    settings = config.finetune.sed.replay
+    per_class = settings.windows_per_class
+    length = min(settings.crop_frames, config.windows.frames)
     channels, mels = len(config.features.channels), config.features.mels
     # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
     drawn = {
@@ -155,7 +158,7 @@ def class_crops(
     for at, (c, chosen) in enumerate(order):
         window = windows.windows[chosen]
         file = files[window.file]
-        cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
+        cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.truncated_events)
         first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
         piece = file.features.frames(window.start + first, window.start + first + length)
         features[at, :, : piece.shape[1]] = piece
