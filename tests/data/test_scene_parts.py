@@ -156,7 +156,8 @@ def test_reverberation_rings_on_after_the_label_and_changes_no_label():
         query_s=10.0, support_s=(6.0, 12.0), recorder=RecorderChances(0, 0, 0, 0, 0, 0, 0),
         slack_s=(0.0, 0.0),
         bank_types=(0, 0), relatives=0.0, strangers=0.0, far=0.0, another_place=0.0, snr_db=(25.0, 30.0),
-        textures=("self_noise",), layers=(1, 1), chains=0.0, fill=0.0, families=("sweep", "jumps"),
+        textures=("self_noise",), layers=(1, 1), chains=0.0, fill=0.0, songs=0.0,
+        families=("sweep", "jumps"),
     )  # fmt: skip
     wet = replace(dry, recorder=RecorderChances(1, 0, 0, 0, 0, 0, 0))
     gains = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ BASE = SceneSettings(
     query_s=10.0, support_s=(5.0, 8.0), families=("sweep", "knock", "trill"), bank_types=(1, 1),
     relatives=0.0,
     strangers=0.0, far=0.0, layers=(1, 1), another_place=0.0, recorder=QUIET, slack_s=(0.0, 0.0), fill=0.0,
-    overlap=0.0, empty_query=0.0, chains=0.0, support_longest_s=20.0,
+    overlap=0.0, empty_query=0.0, chains=0.0, support_longest_s=20.0, songs=0.0,
 )  # fmt: skip
 
 
@@ -88,6 +89,23 @@ def test_chains_bring_calls_close_together():
     apart, chained = (gaps_s(some(chains=chains, rate_per_min=(10.0, 20.0))) for chains in (0.0, 1.0))
     assert np.mean(chained < 0.3) > np.mean(apart < 0.3) + 0.2
     assert chained.min() < 0.03  # some follow without any gap; fades are not marked
+
+
+def test_a_syllable_of_a_song_has_other_types_right_beside_it_in_a_fixed_order():
+    settings = {"songs": 1.0, "families": ("sweep", "knock"), "bank_types": (0, 0)}
+    neighbours = 0
+    for scene in some(10, **settings):
+        events = scene.events
+        kind = call_type(2, scene.target, BASE.looseness, ("sweep", "knock"))
+        if kind.duration_s >= 0.5:
+            continue
+        assert len(set(events.type_number)) >= 2
+        order = events.type_number.tolist()
+        followers = [b for a, b in pairwise(order) if a == scene.target]
+        assert max(followers.count(n) for n in set(followers)) >= 0.5 * len(followers)
+        gaps_s = events.onset_s[1:] - events.offset_s[:-1]
+        neighbours += int((gaps_s < 0.1).sum())
+    assert neighbours > 30
 
 
 def test_bank_types_and_their_rate():
@@ -192,7 +210,7 @@ def test_looseness_reaches_the_bank_and_snr_range_bounds_all_levels():
 OTHER_VALUES = {
     "types": 500, "sample_rate": 16000, "query_s": 9.0, "support_s": (8.0, 9.0), "support_longest_s": 6.0,
     "snr_db": (0.0, 10.0), "families": ("jumps",), "looseness": (0.9, 1.0), "individuals": (6, 6),
-    "rate_per_min": (50.0, 60.0), "empty_query": 1.0, "chains": 1.0, "bank_types": (2, 2),
+    "rate_per_min": (50.0, 60.0), "empty_query": 1.0, "chains": 1.0, "songs": 1.0, "bank_types": (2, 2),
     "bank_rate_per_min": (50.0, 60.0), "relatives": 3.0, "strangers": 3.0, "far": 1.0, "overlap": 1.0,
     "layers": (3, 3), "textures": ("surf",), "another_place": 1.0,
     "recorder": RecorderChances(1, 1, 1, 1, 1, 1, 1),

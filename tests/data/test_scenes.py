@@ -57,7 +57,8 @@ QUIET = RecorderChances(0, 0, 0, 0, 0, 0, 0)
 PLAIN = replace(
     SETTINGS, bank_types=(0, 0), relatives=0.0, strangers=0.0, far=0.0, layers=(1, 1),
     textures=("self_noise",),
-    another_place=0.0, recorder=QUIET, slack_s=(0.0, 0.0), fill=0.0, individuals=(1, 1), empty_query=0.0,
+    another_place=0.0, recorder=QUIET, slack_s=(0.0, 0.0), fill=0.0, individuals=(1, 1),
+    empty_query=0.0, songs=0.0,
 )  # fmt: skip
 
 
@@ -112,6 +113,6 @@ def test_the_measured_snr_of_calls_on_a_plain_background_is_the_one_asked_for(sn
 
 
 def test_a_filled_series_that_fades_into_several_events_still_makes_a_scene():
-    """The gaps that an annotator hears are longer than those between calls: the support ended after the query."""
+    """An annotator hears longer gaps than lie between calls: the support went on after its fifth event."""
     scene = make_scene(11, 572, SceneSettings(query_s=20.0))
     assert scene.sound.size / scene.sample_rate == pytest.approx(scene.query_start_s + 20, abs=1e-3)

@@ -14,6 +14,7 @@ from fiveshot.data.synthetic.draws import chance, log_uniform
 
 BLOCK_S = 0.004  # resolution of what is audible within a call
 DEPTH_DB = 27.0  # parts this far below a call's loudest are not marked, however loud the call
+NOISY_DB = 5.0  # by which a noise must be louder than a tone
 NOISE_CELLS = 12.0  # a call of so many independent samples needs 3 dB more than a long one
 BELOW_LIMIT_DB = 6.0  # a part may be this much fainter than a whole call and is still heard
 
@@ -54,12 +55,17 @@ def draw_annotator(
     )
 
 
-def hearing_db(duration_s: float, band_hz: tuple[float, float]) -> float:
-    """How much louder than a long call a short one must be to stand out.
+def hearing_db(duration_s: float, band_hz: tuple[float, float], noise_share: float = 0.0) -> float:
+    """How much louder than a long tonal call this one must be to stand out.
 
-    Noise of few independent samples (duration times bandwidth) fluctuates by several dB itself.
+    Background noise of few independent samples (duration times bandwidth) fluctuates by several dB itself. A
+    tone is far above the background in its own narrow part of the band; a noise is not.
+
+    Args:
+        noise_share: how much of the call is noise, 0 to 1.
     """
-    return float(10 * np.log10(1 + NOISE_CELLS / max(duration_s * (band_hz[1] - band_hz[0]), 0.5)))
+    cells = max(duration_s * (band_hz[1] - band_hz[0]), 0.5)
+    return float(10 * np.log10(1 + NOISE_CELLS / cells) + NOISY_DB * noise_share)
 
 
 def audible_span_s(

@@ -82,6 +82,11 @@ class CallType:
         """The length of a call without variation."""
         return sum(e.duration_s + e.gap_s for e in self.elements) - self.elements[-1].gap_s
 
+    @property
+    def noise_share(self) -> float:
+        """How much of the call is noise, 0 to 1."""
+        return sum(e.source == "noise" or e.breath > 0.7 for e in self.elements) / len(self.elements)
+
     def individual(self, rng: np.random.Generator) -> Variation:
         """The constant offsets of one individual."""
         return self.individual_spread.draw(rng)

@@ -27,6 +27,8 @@ class SceneSettings:
         rate_per_min: range of the target's calls per minute, drawn for support and query separately.
         empty_query: probability of a query without any target.
         chains: probability that a type calls in bouts with short gaps or none.
+        songs: probability that a short target is one syllable of a song: other types of the bank stand right
+            before and after it, in a fixed order.
         bank_types: fewest and most other types of the bank in a scene.
         bank_rate_per_min: range of the calls per minute of each.
         relatives: mean number of almost equal types in a scene.
@@ -39,7 +41,7 @@ class SceneSettings:
         another_place: probability that background and level change at the end of the support.
         recorder: how often a recording is reverberated, clipped and so on.
         audible_db: range from which an annotator's limit is drawn: fainter calls are not known;
-            short ones need a few dB more (`annotator.hearing_db`).
+            short and noisy ones need a few dB more (`annotator.hearing_db`).
         slack_s: range of what is marked before and after a call.
         fill: probability that the annotator marks a series of calls as one event.
     """
@@ -56,6 +58,7 @@ class SceneSettings:
     rate_per_min: tuple[float, float] = (2.0, 120.0)
     empty_query: float = 0.15
     chains: float = 0.35
+    songs: float = 0.3
     bank_types: tuple[int, int] = (2, 6)
     bank_rate_per_min: tuple[float, float] = (4.0, 40.0)
     relatives: float = 0.6
