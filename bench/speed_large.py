@@ -16,6 +16,7 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.support import find_support, support_windows
 from fiveshot.core.config import Config, build_config
 from fiveshot.core.frames import event_frames
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
 from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
@@ -59,7 +60,9 @@ def many_events(bench: Bench) -> dict[str, float]:
         clock.end("csv_s")
         length_s = float(onsets[-1]) + 2.0
         path, recording = folder / "m.h5", made_recording(folder, "train", "m", length_s, trained_on)
-        write_blocks(path, recording, settings, {"made by": "bench"}, _bright(spans, length_s, config))
+        write_blocks(
+            path, recording, settings, Provenance({"made by": "bench"}), _bright(spans, length_s, config)
+        )
         file = open_features(path, settings)
         clock.end("features_s")
         labelled = LabelledFile(

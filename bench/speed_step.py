@@ -97,7 +97,7 @@ def _published(
 ) -> None:
     """Gradients of a step, every window through every block."""
     settings = bench.config.finetune.sed
-    stride = settings.training_stride
+    stride = settings.replay.stride
     training, classes = windows.training[phase::stride], windows.training_labels[phase::stride]
     chosen = slice(2 * phase, None, 2 * stride if settings.support_as_class else len(windows.support))
     own = np.where(windows.support_labels[chosen] == 1, 0, IGNORED)
@@ -108,7 +108,7 @@ def _published(
         pieces.append((windows.support[chosen], own))
     known = sum(int((labels != IGNORED).sum()) for _, labels in pieces)
     for features, labels in pieces:
-        _backward(bench, branch, features, labels, settings.training_weight / known, branch.all_classes)
+        _backward(bench, branch, features, labels, settings.replay.weight / known, branch.all_classes)
     labels = windows.support_labels
     frames = labels.shape[1] if settings.reduction == "sum" else labels.size
     _backward(bench, branch, windows.support, labels, settings.support_weight / frames, branch.two_way)

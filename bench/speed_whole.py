@@ -24,6 +24,7 @@ from speed_parts import training_windows, training_work
 from fiveshot.adaptation.finetune import finetune_recording
 from fiveshot.adaptation.learner import Learner
 from fiveshot.core.config import Config
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import Corpus, class_label
 from fiveshot.data.extraction import extract, write_features
 from fiveshot.data.feature_files import (
@@ -120,7 +121,7 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
     block = rng.standard_normal((int(MINUTE_S * settings.frame_rate), settings.mels), dtype=np.float32)
     path = folder / f"{name}.h5"
     blocks = (dict.fromkeys(settings.channels, np.roll(block, minute, axis=0)) for minute in range(60))
-    write_blocks(path, recording, settings, {"made by": name}, blocks)
+    write_blocks(path, recording, settings, Provenance({"made by": name}), blocks)
     return open_features(path, settings)
 
 

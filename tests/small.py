@@ -1,6 +1,6 @@
 """A tiny configuration, and recordings that are features without audio: the network in milliseconds.
 
-Events are stretches in which some mel bands are bright; the rest is noise.
+Events are spans in which some mel bands are bright; the rest is noise.
 """
 
 from dataclasses import replace
@@ -16,6 +16,7 @@ from fiveshot.adaptation.support import Support
 from fiveshot.core.compute import Backend, choose_backend
 from fiveshot.core.config import Config, load_config
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.data import feature_files as store
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Corpus, Recording
@@ -135,7 +136,7 @@ def make_recording(split: str, name: str, table: EventTable, n_frames: int, subs
 def write_recording(run: Run, config: Config, recording: Recording, values: np.ndarray, mark: str) -> None:
     """Write a feature file as the feature stage does, from ready features."""
     path = store.feature_path(run.features(config), recording)
-    store.write_blocks(path, recording, config.features, {"made by": mark}, [{"pcen": values}])
+    store.write_blocks(path, recording, config.features, Provenance({"made by": mark}), [{"pcen": values}])
 
 
 def training_recordings(run: Run, config: Config) -> tuple[Recording, ...]:

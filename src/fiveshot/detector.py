@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from fiveshot.adaptation.learner import Learner, make_learner
-from fiveshot.adaptation.method import fit_and_predict
-from fiveshot.adaptation.similarity import shot_similarity
+from fiveshot.adaptation.method import score_episode
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, build_config, load_saved_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
@@ -147,7 +146,7 @@ class Detector:
         config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
-        replay = read_replay(files.best, config)
+        replay = read_replay(files.best, info, config)
         return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(
@@ -183,16 +182,7 @@ class Detector:
             features, table, table.unknown(), subset, name or Path(source).stem, source
         )
         names = self.config.detect.methods
-        branches, levels = fit_and_predict(names, episode, progress or (lambda _: None))
-        scores = FrameScores(
-            audio_name=source,
-            frame_rate=features.frame_rate,
-            padding_s=self.config.labels.event_padding_s,
-            shots_s=marked.as_array(),
-            branches=branches,
-            levels=levels,
-            similarity=shot_similarity(episode.features, episode.support),
-        )
+        scores = score_episode(names, episode, source, marked.as_array(), progress or (lambda _: None))
         return Scores(scores, self.config)
 
     def _waveform(

@@ -291,13 +291,13 @@ def test_chunks_give_the_gradients_of_batches_with_statistics_of_their_own(size)
 
 
 def repeating_windows(made, count=40):
-    """Windows put together from the same three stretches, as reconstructed ones are."""
+    """Windows put together from the same three spans, as reconstructed ones are."""
     rng = np.random.default_rng(4)
-    stretches = [
+    spans = [
         bright(length, [(2, length - 2)], seed, (LOW, HIGH)[seed % 2])
         for seed, length in enumerate((24, 40, 16))
     ]
-    rows = [np.concatenate([stretches[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
+    rows = [np.concatenate([spans[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
     labels = rng.integers(0, 2, (count, 16)).repeat(4, axis=1)
     return pass_frozen(made, np.array(rows, np.float32)[:, None], labels, cpu(CONFIG))
 
@@ -409,7 +409,7 @@ def test_pseudo_labels_once_are_those_of_their_first_step():
                 [(part.chosen.tolist(), part.labels.tolist()) for part in adaptation.pseudo or []]
             )
     once, every = labels["once"], labels["every_step"]
-    assert once[0] == [] == every[0]  # the first step is before pseudo_from_step
+    assert once[0] == [] == every[0]  # the first step is before from_step
     assert once[1] == once[2] == once[4] and once[1]
     assert any(every[1] != later for later in every[2:])
 
@@ -463,7 +463,7 @@ def test_pseudo_labelled_windows_follow_the_order_they_are_looked_through():
 
 
 def test_cut_training_windows_are_refused_where_statistics_adapt():
-    with pytest.raises(FiveshotError, match=r"finetune\.sed\.training_frames.*finetune\.sed\.batch_norm"):
+    with pytest.raises(FiveshotError, match=r"finetune\.sed\.replay\.crop_frames.*finetune\.sed\.batch_norm"):
         small_config("finetune.sed.replay.crop_frames=32")
     assert small_config("finetune.sed.replay.crop_frames=32", "finetune.sed.batch_norm=frozen")
 

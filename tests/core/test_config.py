@@ -95,7 +95,7 @@ def test_a_key_missing_from_the_base_file_is_named(tmp_path):
         ("seed: -1", "seed is -1"),
     ],
 )
-def test_a_wrong_type_or_word_is_told_with_key_and_value(tmp_path, text, words):
+def test_a_wrong_type_or_word_is_reported_with_key_and_value(tmp_path, text, words):
     assert words in refusal(tmp_path, text)
 
 
@@ -169,7 +169,7 @@ def test_a_doubled_key_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "text", ["train: [", "- train", "just words", "\x00", "a: &x [*x]", "? [1]\n: 2", "5: 1"]
 )
-def test_what_is_no_settings_file_is_told_in_one_sentence(tmp_path, text):
+def test_what_is_no_settings_file_is_reported_in_one_sentence(tmp_path, text):
     refusal(tmp_path, text)
 
 
@@ -185,7 +185,7 @@ def test_what_is_no_settings_file_is_told_in_one_sentence(tmp_path, text):
         "!!set {a}",
     ],
 )
-def test_a_tag_that_does_not_fit_its_value_is_told_in_one_sentence(tmp_path, value):
+def test_a_tag_that_does_not_fit_its_value_is_reported_in_one_sentence(tmp_path, value):
     refusal(tmp_path, f"train: {{epochs: {value}}}")
 
 
@@ -195,7 +195,7 @@ def test_aliases_are_refused_before_a_few_lines_of_them_fill_the_memory(tmp_path
     assert "*b0 is an alias; write the value itself" in refusal(tmp_path, text)
 
 
-def test_an_absent_file_is_told(tmp_path):
+def test_an_absent_file_is_reported(tmp_path):
     with pytest.raises(FiveshotError, match="there is no such configuration file"):
         load_config(BASE, tmp_path / "absent.yaml")
 

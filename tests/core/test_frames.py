@@ -106,7 +106,7 @@ def test_every_event_inside_a_recording_owns_a_frame_of_it(onset_s, length_s, pa
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_runs_are_the_stretches_of_true_values(mask):
+def test_runs_are_the_spans_of_true_values(mask):
     spans = contiguous_regions(np.array(mask, bool))
     rebuilt = np.zeros(len(mask), bool)
     for first, end in spans:

@@ -20,7 +20,7 @@ from fiveshot.data.synthetic.corpus import (
     generate_corpus,
     plan_corpus,
     train_kinds,
-    write_scene,
+    write_recording,
 )
 from fiveshot.data.synthetic.draws import rng_for
 from fiveshot.data.synthetic.kinds import FAMILIES, Kind, call_sound, distinct
@@ -81,14 +81,14 @@ def test_other_settings_replace_the_corpus_and_an_interrupted_run_is_repaired(tm
 
     written = []
 
-    def stop_at_the_third(root, scene, seed):
+    def stop_at_the_third(root, recording, seed):
         if len(written) == 2:
             raise Stop
-        written.append(write_scene(root, scene, seed))
+        written.append(write_recording(root, recording, seed))
 
     tiny = replace(SMALL, train_recordings=1, train_recording_s=10.0)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr("fiveshot.data.synthetic.corpus.write_scene", stop_at_the_third)
+        patch.setattr("fiveshot.data.synthetic.corpus.write_recording", stop_at_the_third)
         generate_corpus(tmp_path, SMALL)
     assert len(audio_files(tmp_path)) == 2
     paths = generate_corpus(tmp_path, tiny)

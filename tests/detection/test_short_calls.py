@@ -58,7 +58,7 @@ STEP = "network.frames_per_step="
         (100, (), (100, 98)),
         (100, (STEP + "2",), (100, 100)),
         *((length_ms, (STEP + "1",), (100, 100)) for length_ms in (30, 50, 100)),
-        # Widened labels are what makes a short call fill a step at all.
+        # Padded labels are what makes a short call fill a step at all.
         (17, (STEP + "2", "labels.event_padding_s=0.0125"), (30, 30)),
         (17, (STEP + "2", "labels.event_padding_s=0"), (0, 0)),
         (17, ("labels.event_padding_s=0",), (0, 0)),

@@ -128,7 +128,7 @@ def test_settings_that_changed_are_refused_as_by_metric(package, capsys):
     detect = package.config.detect.model_copy(update={"threshold": limit})
     package.config = package.config.model_copy(update={"detect": detect})
     assert package() == 1
-    assert "settings.detect.threshold.value was 0.5, is 0.7" in capsys.readouterr().out
+    assert "detect.threshold.value was 0.5, is 0.7" in capsys.readouterr().out
 
 
 def test_a_recording_without_predictions_is_named(package, capsys):

@@ -8,6 +8,7 @@ from conftest import ROOT, write_corpus
 
 from bench import branches
 from fiveshot.core.config import load_config, save_config
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import read_corpus
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
@@ -15,7 +16,7 @@ from fiveshot.detection.postprocess import detect
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 
-SOURCES = {"sed": {}, "te_vad": {}}
+SOURCES = {"sed": Provenance({}), "te_vad": Provenance({})}
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_one_bad_recording_does_not_stop_the_others(place, tmp_path):
     assert "few.csv" in run_sh("feature", *arguments, "--strict", code=1)
 
 
-def test_a_recording_without_predictions_is_scored_as_without_any_and_told(place, tmp_path):
+def test_a_recording_without_predictions_is_scored_as_without_any_and_reported(place, tmp_path):
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     shutil.copytree(place / "corpus", corpus)
     shutil.copytree(place / "run", run)

@@ -125,7 +125,7 @@ def test_every_test_recording_has_a_picture(done):
     assert stems == {Path(name).stem for name in (FORMULA, MATHS, DASH)}
 
 
-def test_a_folder_that_looks_like_an_option_is_told_in_a_sentence(tmp_path):
+def test_a_folder_that_looks_like_an_option_is_reported_in_a_sentence(tmp_path):
     output = run_sh("feature", "--data", "-x", code=2, cwd=tmp_path)
     assert output.splitlines()[-1].endswith("argument --data: expected one argument")
     (tmp_path / "-x").mkdir()

@@ -138,7 +138,7 @@ def test_silence_stays_silence_in_pcen(domain):
 
 
 @pytest.mark.parametrize(("time_mask_frames", "mel_mask_bands"), [(10, 0), (0, 5), (10, 5)])
-def test_masks_only_set_values_to_zero_in_whole_stretches(time_mask_frames, mel_mask_bands):
+def test_masks_only_set_values_to_zero_in_whole_spans(time_mask_frames, mel_mask_bands):
     torch.manual_seed(0)
     settings = base_config().train.augment.model_copy(
         update={"time_mask_frames": time_mask_frames, "mel_mask_bands": mel_mask_bands}
@@ -150,7 +150,7 @@ def test_masks_only_set_values_to_zero_in_whole_stretches(time_mask_frames, mel_
     assert torch.equal(values, kept)
     assert torch.equal(masked[~zero], values[~zero])
     assert 0 < zero.float().mean() < 0.7
-    # A masked place lies in a frame or in a band that is masked as a whole, and those are short stretches.
+    # A masked place lies in a frame or in a band that is masked as a whole, and those are short.
     frames, bands = zero.all(dim=3), zero.all(dim=2)
     assert torch.equal(zero, frames[..., None] | bands[:, :, None])
     assert frames.sum(-1).max() <= time_mask_frames and bands.sum(-1).max() <= mel_mask_bands

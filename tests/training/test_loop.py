@@ -113,7 +113,7 @@ def test_more_epochs_go_on_from_the_last_one(tmp_path):
 @pytest.mark.parametrize(
     "change", ["train.batch_size=8", "labels.truncated_events=keep", "network.channels=4", "seed=1"]
 )
-def test_other_settings_start_anew(tmp_path, change):
+def test_other_settings_start_over(tmp_path, change):
     run, data, config = prepared(tmp_path, "train.epochs=1")
     train(run, data, config, cpu(config))
     other = small_config("train.epochs=1", change)
@@ -121,7 +121,7 @@ def test_other_settings_start_anew(tmp_path, change):
     assert state.epoch == 0 and not state.rows
 
 
-def test_other_recordings_start_anew_and_are_told(tmp_path, caplog, monkeypatch):
+def test_other_recordings_start_over_and_are_reported(tmp_path, caplog, monkeypatch):
     run, data, config = prepared(tmp_path, "train.epochs=1")
     train(run, data, config, cpu(config))
     monkeypatch.setattr(training.log, "propagate", True)
@@ -153,7 +153,7 @@ def files_of(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["best.pt", "best.json", "latest.json", "metrics.csv"])
 @pytest.mark.parametrize("damage", [None, b"", b"half of i"])
-def test_what_follows_from_the_state_is_made_anew(tmp_path, lost, damage):
+def test_what_follows_from_the_state_is_regenerated(tmp_path, lost, damage):
     # The process may die between two writes, and files may be damaged later.
     run, _ = trained(tmp_path)
     before = files_of(run)
@@ -282,7 +282,7 @@ def test_a_short_epoch_is_not_timed(tmp_path, caplog, monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 seconds"), (119, "119 seconds"), (121, "2 minutes"), (18000, "5 hours")]
 )
-def test_durations_are_told_in_a_unit_that_gives_a_small_number(seconds, text):
+def test_durations_are_reported_in_a_unit_that_gives_a_small_number(seconds, text):
     assert training._duration(seconds) == text
 
 

@@ -18,7 +18,7 @@ class Support:
 
     Attributes:
         shots: (shots, 2) first and end frame of each shot.
-        gaps: (gaps, 2) first and end of each stretch known to hold no event.
+        gaps: (gaps, 2) first and end of each span known to hold no event.
         query_start: first frame of the query.
     """
 
@@ -45,7 +45,7 @@ def find_support(
 ) -> Support:
     """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event.
 
-    As published, the query starts at the end of the last shot as widened, so that none of its frames is
+    As published, the query starts at the end of the last shot as padded, so that none of its frames is
     labelled as shot.
     """
     spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, padding_s)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from fiveshot.core.architecture import embedding_size
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import write_text
+from fiveshot.core.places import base_config
 from fiveshot.core.renamed_keys import nested, refusal, translated
 from fiveshot.core.sections import (
     Audio,
@@ -27,6 +28,7 @@ from fiveshot.core.sections import (
     Labels,
     Network,
     Paths,
+    Pretrain,
     ReportConfig,
     Section,
     Train,
@@ -60,6 +62,7 @@ class Config(Section):
     windows: Windows
     network: Network
     train: Train
+    pretrain: Pretrain
     finetune: Finetune
     detect: Detect
     report: ReportConfig
@@ -76,6 +79,10 @@ class Config(Section):
             self.network.te_vad != "bilstm" or self.network.te_vad_resolution == "frame",
             "network.te_vad_resolution must be frame where network.te_vad is bilstm: over steps that is "
             "another function",
+        )
+        require(
+            self.network.te_vad != "convolutional" or self.network.te_vad_resolution == "step",
+            "network.te_vad_resolution must be step where network.te_vad is convolutional: it works on steps",
         )
         require(
             "te_vad" not in self.detect.methods or self.network.te_vad != "none",
@@ -203,10 +210,14 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def load_saved_config(path: Path, settings: Sequence[str] = ()) -> Config:
     """The settings that a run has saved, of this version or an earlier one, with single settings over them.
 
+    Keys that came later have the values of config.yaml, with which a run computes what it did before.
+
     Raises:
         FiveshotError: unreadable file, a wrong value, or a setting that is none.
     """
-    return build_config(merge_settings(translated(read_yaml(path)), settings), str(path))
+    values = read_yaml(base_config())
+    _merge(values, translated(read_yaml(path)), str(path))
+    return build_config(merge_settings(values, settings), str(path))
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -14,7 +14,7 @@ IGNORED = -1
 def event_frames(
     onset_s: np.ndarray, offset_s: np.ndarray, frame_rate: float, n_frames: int, padding_s: float = 0.0
 ) -> np.ndarray:
-    """First and end frame of each event, widened and clipped to the recording: (events, 2) int64."""
+    """First and end frame of each event, padded and clipped to the recording: (events, 2) int64."""
     first = np.floor((np.asarray(onset_s, float) - padding_s) * frame_rate)
     end = np.floor((np.asarray(offset_s, float) + padding_s) * frame_rate)
     # An event shorter than the grid still owns the frame that holds its middle.
@@ -27,7 +27,7 @@ def event_frames(
 def event_seconds(frames: np.ndarray, frame_rate: float, padding_s: float = 0.0) -> np.ndarray:
     """Onset and offset of events given in frames, the inverse of `event_frames`: (events, 2) seconds.
 
-    Flooring loses half a frame on average, which is given back; so is the widening. What would be empty
+    Flooring loses half a frame on average, which is given back; so is the padding. What would be empty
     after that keeps one frame around its middle.
     """
     times = (np.asarray(frames, float).reshape(-1, 2) + 0.5) / frame_rate + np.array([padding_s, -padding_s])

@@ -57,6 +57,12 @@ COPIED = {
     "detect.long_shot_frames": "finetune.sed.pseudo_labels.long_shot_frames",
 }
 
+# Keys that came later: what they are in settings that were stored before, which know nothing of them.
+ADDED: dict[str, Any] = {
+    "network.convolution_channels": 192,
+    "network.convolution_blocks": 6,
+}
+
 # Name as it was → old values and what is written for them now.
 VALUES: dict[str, tuple[tuple[object, object], ...]] = {
     "paths.features": ((None, "auto"), ("", "auto")),
@@ -132,4 +138,7 @@ def translated(values: dict) -> dict:
     for name, copy in COPIED.items():
         if name in flat:
             flat.setdefault(copy, flat[name])
+    for name, value in ADDED.items():
+        if any(known.startswith(f"{name.rpartition('.')[0]}.") for known in flat):
+            flat.setdefault(name, value)
     return nested(flat)

@@ -159,13 +159,15 @@ class Network(Section):
     channels: PositiveInt
     frames_per_step: Literal[1, 2, 4]
     enrolment_pooling: Literal["mel", "time_and_mel"]
-    te_vad: Literal["transformer", "bilstm", "none"]
+    te_vad: Literal["transformer", "bilstm", "convolutional", "none"]
     te_vad_resolution: Literal["frame", "step"]
     num_heads: PositiveInt
     feed_forward: PositiveInt
     num_layers: PositiveInt
     dropout: Annotated[float, Field(ge=0, lt=1)]
     lstm_units: PositiveInt
+    convolution_channels: PositiveInt
+    convolution_blocks: PositiveInt
 
 
 class TimeFilter(Section):
@@ -210,6 +212,62 @@ class Train(Section):
     enrolment: Literal["random", "previous"]
     enrolment_frames: PositiveInt
     augment: Augment
+
+
+class SceneConfig(Section):
+    """What is generated for pretraining: the knobs of data.synthetic.scenes.SceneSettings."""
+
+    types: PositiveInt
+    query_s: Positive
+    support_s: tuple[Positive, Positive]
+    support_longest_s: Positive
+    snr_db: tuple[float, float]
+    families: tuple[str, ...]
+    looseness: tuple[Fraction, Fraction]
+    individuals: tuple[PositiveInt, PositiveInt]
+    rate_per_min: tuple[Positive, Positive]
+    empty_query: Fraction
+    chains: Fraction
+    songs: Fraction
+    bank_types: tuple[Count, Count]
+    bank_rate_per_min: tuple[Positive, Positive]
+    relatives: NotNegative
+    strangers: NotNegative
+    far: Fraction
+    far_db: tuple[float, float]
+    overlap: Fraction
+    layers: tuple[PositiveInt, PositiveInt]
+    textures: tuple[str, ...]
+    another_place: Fraction
+    audible_db: tuple[float, float]
+    slack_s: tuple[NotNegative, NotNegative]
+    fill: Fraction
+
+    @model_validator(mode="after")
+    def _check(self) -> SceneConfig:
+        for name, value in self:
+            if name not in ("textures", "families") and isinstance(value, tuple):
+                require(value[0] <= value[1], f"{name} must name the lower end first")
+        require(self.types > self.bank_types[1], "types must be more than bank_types")
+        return self
+
+
+class Pretrain(Section):
+    """Training on generated scenes instead of recordings."""
+
+    scenes: PositiveInt
+    scenes_per_step: PositiveInt
+    scenes_per_checkpoint: PositiveInt
+    validation_scenes: PositiveInt
+    learning_rate: LearningRate
+    warm_up_scenes: PositiveInt
+    clip_norm: Positive
+    sed_weight: NotNegative
+    te_vad_weight: NotNegative
+    sed_types: PositiveInt
+    enrolment_frames: Annotated[Whole, Field(ge=64)]
+    fewer_shots_fraction: Fraction
+    scene: SceneConfig
 
 
 class SupportConfig(Section):

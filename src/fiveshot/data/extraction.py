@@ -21,11 +21,18 @@ from tqdm import tqdm
 from fiveshot.core.compute import available_cores
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
-from fiveshot.core.files import changes, folder_lock, write_text
+from fiveshot.core.files import folder_lock, write_text
+from fiveshot.core.provenance import Provenance
 from fiveshot.core.sections import Features, number_or
 from fiveshot.data.audio import Channel, read_blocks
 from fiveshot.data.corpus import Corpus, Recording
-from fiveshot.data.feature_files import feature_path, refusal_path, sources_of, stored_sources, write_blocks
+from fiveshot.data.feature_files import (
+    feature_path,
+    provenance_of,
+    refusal_path,
+    stored_provenance,
+    write_blocks,
+)
 from fiveshot.data.features import feature_blocks
 from fiveshot.data.shots import choose_channel
 
@@ -34,7 +41,7 @@ log = logging.getLogger("fiveshot")
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one recording: `why` its features were made anew, or what kept them from being made.
+    """What came of one recording: `why` its features were regenerated, or what kept them from being made.
 
     `hopeless`: it was the place where they go, so that no other recording would fare better. `faults`: what
     was left out of the audio or read in another way.
@@ -146,13 +153,12 @@ def extract_one(recording: Recording, path: Path, settings: Features, channel: C
     """Bring one feature file up to date."""
     torch.set_num_threads(1)
     try:
-        sources = sources_of(recording, settings, channel)
-        stored = stored_sources(path)
-        if stored == sources:
+        sources = provenance_of(recording, settings, channel)
+        stored = stored_provenance(path)
+        different = stored.differences(sources) if stored else ["they were damaged"]
+        if not different:
             return Result()
-        why = ""
-        if path.exists():
-            why = "; ".join(changes(stored, sources)) if stored else "they were damaged"
+        why = "; ".join(different) if path.exists() else ""
         faults = write_features(path, recording, settings, sources, channel)
         return Result(written=True, why=why, faults=tuple(faults))
     except FiveshotError as error:
@@ -162,7 +168,7 @@ def extract_one(recording: Recording, path: Path, settings: Features, channel: C
 
 
 def write_features(
-    path: Path, recording: Recording, settings: Features, sources: dict, channel: Channel = "mean"
+    path: Path, recording: Recording, settings: Features, sources: Provenance, channel: Channel = "mean"
 ) -> list[str]:
     """Extract one recording, block by block, into a file that appears when it is whole.
 

@@ -6,7 +6,6 @@ keeps since version 1.10 in its own records, so that damage is an error and neve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ import numpy as np
 
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, sha256
+from fiveshot.core.files import sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.core.sections import Features
 from fiveshot.data.annotations import EventTable
 
@@ -51,28 +51,27 @@ def refusal_of(root: Path, recording: Recording) -> str:
         return ""
 
 
-def sources_of(recording: Recording, settings: Features, channel: Channel = MEAN) -> dict:
+def provenance_of(recording: Recording, settings: Features, channel: Channel = MEAN) -> Provenance:
     """What a feature file is made from: equal when audio, annotations and settings are equal.
 
     Args:
         channel: as in `audio.channel`; the mean of them is not written down, as it was the only one.
     """
-    sources = {
+    values = {
         "layout": LAYOUT,
         "audio": sha256(recording.audio),
         "csv": sha256(recording.csv),
         "features": settings.model_dump(mode="json"),
     }
-    return sources if channel == MEAN else sources | {"channel": channel}
+    return Provenance(values if channel == MEAN else values | {"channel": channel})
 
 
-def stored_sources(path: Path) -> dict | None:
+def stored_provenance(path: Path) -> Provenance | None:
     """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
         with h5py.File(path, locking=False) as file:
             file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
-            found = json.loads(read_attribute(file, "made_from"))
-            return found if isinstance(found, dict) else None
+            return Provenance.from_json(read_attribute(file, "made_from"))
     except DAMAGE:
         return None
 
@@ -102,7 +101,7 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
             n_frames=n_frames,
             duration_s=recording.duration_s,
         )
-        write_attribute(file, "made_from", json.dumps(sources, sort_keys=True))
+        write_attribute(file, "made_from", sources.to_json())
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
 
@@ -148,7 +147,7 @@ def _texts(group: h5py.Group, name: str) -> np.ndarray:
 class FeatureFile:
     """What is known of one recording's features without its frames; frames are read on demand.
 
-    HDF5 handles cannot cross processes, so that each read opens the file anew.
+    HDF5 handles cannot cross processes, so that each read opens the file again.
     """
 
     path: Path
@@ -182,7 +181,7 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
     with open_hdf5(path, "features", STAGE) as file:
         _check(file, path, settings)
         group = file["events"]
-        made_from = json.loads(read_attribute(file, "made_from"))
+        made_from = Provenance.from_json(read_attribute(file, "made_from"))
         events = EventTable(
             onset_s=group["onset_s"][:],
             offset_s=group["offset_s"][:],
@@ -192,14 +191,14 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
         )
         return FeatureFile(
             path=path,
-            mark=fingerprint(made_from),
+            mark=made_from.digest,
             channels=settings.channels,
             n_frames=int(file.attrs["n_frames"]),
             frame_rate=settings.frame_rate,
             duration_s=float(file.attrs["duration_s"]),
             events=events,
             sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
-            audio_channel=made_from.get("channel", MEAN),
+            audio_channel=made_from.values.get("channel", MEAN),
         )
 
 

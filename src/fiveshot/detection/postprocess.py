@@ -45,9 +45,9 @@ def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum
 def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, settings: Detect) -> np.ndarray:
     """The published rule: threshold, gap filling for long shots, median filter, shortest length.
 
-    The published program compares an event's length as detected, in which the widening of its labels is
+    The published program compares an event's length as detected, in which the padding of its labels is
     included, with the shortest shot as annotated. With a shot of 30 ms, 2 detected frames are then long
-    enough; with the widening taken back (`event_length: corrected`) 6 are needed.
+    enough; with the padding taken back (`event_length: corrected`) 6 are needed.
 
     Args:
         query: (frames,) P(POS) from the first frame of the query on.
@@ -70,7 +70,7 @@ def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, sett
 
 
 def _query_times(spans: np.ndarray, scores: FrameScores) -> np.ndarray:
-    """Seconds in the recording, (events, 2), of events in frames of the query; the widening is taken back.
+    """Seconds in the recording, (events, 2), of events in frames of the query; the padding is taken back.
 
     An event that begins with the query's first frame is cut there, somewhere between its labels' start and
     the event's own, so that nothing is taken back.

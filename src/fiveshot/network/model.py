@@ -37,6 +37,7 @@ from fiveshot.core.architecture import LOW_REACH_FRAMES, POOLS, embedding_size, 
 from fiveshot.core.compute import lstm_in_bfloat16
 from fiveshot.core.sections import Network
 from fiveshot.network import fast_cpu
+from fiveshot.network.convolutional_head import ConvolutionalHead
 from fiveshot.network.steps import join_target, step_weight, to_frames
 
 
@@ -233,7 +234,11 @@ class BiLstmHead(nn.Module):
         return self.out(x)
 
 
-HEADS: dict[str, type[nn.Module]] = {"transformer": TransformerHead, "bilstm": BiLstmHead}
+HEADS: dict[str, type[nn.Module]] = {
+    "transformer": TransformerHead,
+    "bilstm": BiLstmHead,
+    "convolutional": ConvolutionalHead,
+}
 
 
 class FewShotNetwork(nn.Module):

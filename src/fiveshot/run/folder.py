@@ -14,8 +14,8 @@ import pandas as pd
 
 from fiveshot.core.config import Config, save_config
 from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem, summary
-from fiveshot.core.files import atomic_write, changes, folder_lock, write_text
-from fiveshot.core.renamed_keys import translated
+from fiveshot.core.files import atomic_write, folder_lock, write_text
+from fiveshot.core.provenance import Provenance
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
@@ -127,7 +127,7 @@ def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = 
 def _log_changes(saved: Path, config: Config) -> None:
     """Log which settings differ from those of the stage before; an unreadable file is of an older version."""
     with suppress(FiveshotError):
-        different = changes(translated(read_yaml(saved)), config.model_dump(mode="json"))
+        different = Provenance(read_yaml(saved)).differences(Provenance(config.model_dump(mode="json")))
         if different:
             log.info("settings changed since the stage before: %s", "; ".join(different))
 

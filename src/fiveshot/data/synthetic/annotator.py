@@ -14,6 +14,8 @@ from fiveshot.data.synthetic.draws import chance, log_uniform
 
 BLOCK_S = 0.004  # resolution of what is audible within a call
 DEPTH_DB = 27.0  # parts this far below a call's loudest are not marked, however loud the call
+NOISY_DB = 5.0  # by which a noise must be louder than a tone
+NOISE_CELLS = 12.0  # a call of so many independent samples needs 3 dB more than a long one
 BELOW_LIMIT_DB = 6.0  # a part may be this much fainter than a whole call and is still heard
 
 
@@ -22,7 +24,7 @@ class Annotator:
     """The habits of one annotator.
 
     Attributes:
-        limit_db: in-band SNR below which a call is not known.
+        limit_db: in-band SNR below which a long call is not known; short ones need more (`hearing_db`).
         lead_s, trail_s: time marked before and after what is audible.
         jitter_s: standard deviation of both.
         fill_s: gaps between calls of a series up to this length are marked as call; 0: none.
@@ -51,6 +53,19 @@ def draw_annotator(
         fill_s=log_uniform(rng, 0.1, 1.5) if chance(rng, fill) else 0.0,
         far_known=chance(rng, 0.5),
     )
+
+
+def hearing_db(duration_s: float, band_hz: tuple[float, float], noise_share: float = 0.0) -> float:
+    """How much louder than a long tonal call this one must be to stand out.
+
+    Background noise of few independent samples (duration times bandwidth) fluctuates by several dB itself. A
+    tone is far above the background in its own narrow part of the band; a noise is not.
+
+    Args:
+        noise_share: how much of the call is noise, 0 to 1.
+    """
+    cells = max(duration_s * (band_hz[1] - band_hz[0]), 0.5)
+    return float(10 * np.log10(1 + NOISE_CELLS / cells) + NOISY_DB * noise_share)
 
 
 def audible_span_s(

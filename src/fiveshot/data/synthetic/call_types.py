@@ -10,7 +10,8 @@ Pitch, length and rhythm vary in octaves (factors of two), sweeps by a factor, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ COMMON_SHARE = 0.8  # of the types whose length is in COMMON_S
 COMMON_S, ALL_S = (0.03, 3.0), (0.01, 15.0)
 # What the loosest types reach, as standard deviations.
 LOOSEST = {"length": 0.35, "pitch": 0.16, "sweep": 0.45, "rhythm": 0.3, "timbre": 3.0}
+FREE_ABOVE = 0.3  # looseness from which renditions may have contours and numbers of elements of their own
 CLIP = 2.0  # standard deviations: no rendition lies further out
 # How far a relative lies from its type (octaves), at least.
 RELATIVE_OCTAVES = {"pitch": (0.25, 0.8), "length": (0.5, 1.3), "rhythm": (0.4, 1.1)}
@@ -38,15 +40,17 @@ class Variation:
     rhythm: float = 0.0  # octaves
     timbre: float = 0.0  # dB per octave
 
+    def values(self) -> tuple[float, float, float, float, float]:
+        """All five numbers in order."""
+        return self.length, self.pitch, self.sweep, self.rhythm, self.timbre
+
     def __add__(self, other: Variation) -> Variation:
-        return Variation(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Variation(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
 
     def draw(self, rng: np.random.Generator) -> Variation:
         """Offsets drawn with these standard deviations, within twice of them."""
-        normal = np.clip(rng.standard_normal(len(fields(self))), -CLIP, CLIP)
-        return Variation(
-            *(float(z) * getattr(self, f.name) for z, f in zip(normal, fields(self), strict=True))
-        )
+        normal = np.clip(rng.standard_normal(5), -CLIP, CLIP).tolist()
+        return Variation(*(z * std for z, std in zip(normal, self.values(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class CallType:
         looseness: 0 (exact copies) to 1 (the loosest); what `spread` was drawn from.
         spread: standard deviations of the renditions of one individual.
         individual_spread: standard deviations between individuals.
+        free_contour: how far each rendition takes a contour of its own, 0 (the type's) to 1 (any).
+        free_count: standard deviation of the number of a phrase's elements, natural logarithm of a factor.
     """
 
     number: int
@@ -68,18 +74,27 @@ class CallType:
     looseness: float
     spread: Variation
     individual_spread: Variation
+    free_contour: float = 0.0
+    free_count: float = 0.0
 
     @property
     def duration_s(self) -> float:
         """The length of a call without variation."""
         return sum(e.duration_s + e.gap_s for e in self.elements) - self.elements[-1].gap_s
 
+    @property
+    def noise_share(self) -> float:
+        """How much of the call is noise, 0 to 1."""
+        return sum(e.source == "noise" or e.breath > 0.7 for e in self.elements) / len(self.elements)
+
     def individual(self, rng: np.random.Generator) -> Variation:
         """The constant offsets of one individual."""
         return self.individual_spread.draw(rng)
 
 
-def call_type(seed: int, number: int, looseness: tuple[float, float] = (0.0, 1.0)) -> CallType:
+def call_type(
+    seed: int, number: int, looseness: tuple[float, float] = (0.0, 1.0), families: tuple[str, ...] = ()
+) -> CallType:
     """The type of this number in the bank of a seed.
 
     Args:
@@ -87,15 +102,21 @@ def call_type(seed: int, number: int, looseness: tuple[float, float] = (0.0, 1.0
         number: any number from 0.
         looseness: the range from which it is drawn how far renditions differ; a fifth of the types takes its
             lower end.
+        families: to draw from; empty: all.
     """
-    return draw_type(rng_for(seed, "type", str(number)), number, looseness)
+    return draw_type(rng_for(seed, "type", str(number)), number, looseness, families)
 
 
 def draw_type(
-    rng: np.random.Generator, number: int = NO_NUMBER, looseness: tuple[float, float] = (0.0, 1.0)
+    rng: np.random.Generator,
+    number: int = NO_NUMBER,
+    looseness: tuple[float, float] = (0.0, 1.0),
+    families: tuple[str, ...] = (),
 ) -> CallType:
     """A type drawn from `rng`; by default a stranger outside the bank."""
-    family = str(rng.choice(list(FAMILIES), p=_family_shares()))
+    names = families or tuple(FAMILIES)
+    shares = np.array([FAMILIES[name].share for name in names])
+    family = str(rng.choice(names, p=shares / shares.sum()))
     bounds = COMMON_S if chance(rng, COMMON_SHARE) else ALL_S
     elements = draw_elements(rng, family, log_uniform(rng, *bounds))
     low, high = looseness
@@ -103,12 +124,10 @@ def draw_type(
     spread = Variation(**{name: drawn * most * rng.uniform(0.2, 1) for name, most in LOOSEST.items()})
     apart = rng.uniform(0, 0.7) * min(1.0, 3 * drawn)
     individuals = Variation(**{name: apart * most * rng.uniform(0.2, 1) for name, most in LOOSEST.items()})
-    return CallType(number, family, elements, drawn, spread, individuals)
-
-
-def _family_shares() -> np.ndarray:
-    shares = np.array([family.share for family in FAMILIES.values()])
-    return shares / shares.sum()
+    varied = max(0.0, drawn - FREE_ABOVE) / (1 - FREE_ABOVE)
+    free_contour, free_count = rng.uniform(0, 1, 2) * np.array([1.0, 0.5]) * varied * chance(rng, 0.6)
+    free = (float(free_contour), float(free_count))
+    return CallType(number, family, elements, drawn, spread, individuals, *free)
 
 
 def relative(original: CallType, rng: np.random.Generator) -> CallType:
@@ -130,15 +149,21 @@ def relative(original: CallType, rng: np.random.Generator) -> CallType:
     return replace(original, number=NO_NUMBER, elements=elements)
 
 
-def shift(element: Element, by: Variation) -> Element:
-    """The element with these offsets; its rhythm is that of its pulses and of the gap after it."""
+def shift(element: Element, by: Variation, **changes: Any) -> Element:
+    """The element with these offsets; its rhythm is that of its pulses and of the gap after it.
+
+    Args:
+        changes: fields with new values; a contour is taken before the offsets.
+    """
+    contour = changes.pop("contour", element.contour)
     return replace(
         element,
         duration_s=element.duration_s * 2**by.length,
         gap_s=element.gap_s * 2 ** (by.length - by.rhythm),
         pitch_hz=element.pitch_hz * 2**by.pitch,
-        contour=tuple(octaves * float(np.exp(by.sweep)) for octaves in element.contour),
+        contour=tuple(octaves * float(np.exp(by.sweep)) for octaves in contour),
         rate_hz=element.rate_hz * 2**by.rhythm,
         vibrato_hz=element.vibrato_hz * 2 ** (0.5 * by.rhythm),
         tilt_db=element.tilt_db + by.timbre,
+        **changes,
     )

@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 import soundfile
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import atomic_write, read_json, write_json, write_text
 from fiveshot.data.annotations import SHOTS
 from fiveshot.data.synthetic.draws import rng_for
-from fiveshot.data.synthetic.kinds import FAMILIES, Kind, call_sound, draw_kind, vary
+from fiveshot.data.synthetic.kinds import FAMILIES, Kind, draw_kind, vary
+from fiveshot.data.synthetic.render import Call, Recording, render
 
 VERSION = 2  # raise it when the same settings would give other files
 TRAIN_DURATION_S = (0.08, 2.8)
 TRAIN_SUBSETS = {"MEADOW": 7, "REEF": 6, "OWL": 1, "TOAD": 1}  # classes; 1: the column CALL
-UNK_SHARE, UNK_DB = 0.06, -8.0  # ambiguous calls are rare and quieter
+UNK_SHARE = 0.06  # ambiguous calls are rare
 WAV = ".wav"
 FORMATS = ((22050, 1, WAV), (44100, 2, WAV), (16000, 1, ".flac"), (32000, 1, ".WAV"), (48000, 1, WAV))
 PLAIN_RATES = (22050, 32000, 44100, 16000)  # of the recordings after these, all mono wav
@@ -67,33 +67,6 @@ class SynthesisSettings:
             raise FiveshotError("synthesis: train_recording_s must be at least 10, fill above 0, up to 0.9.")
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call: `kind` is already this call's own variation; `column` is None when it is not annotated."""
-
-    kind: Kind
-    column: str | None = None
-    label: str = "POS"
-    onset_s: float = 0.0
-
-    @property
-    def offset_s(self) -> float:
-        return self.onset_s + self.kind.duration_s
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything about a generated recording but its sound; `folder` is relative to the corpus."""
-
-    folder: Path
-    name: str
-    sample_rate: int
-    channels: int
-    columns: tuple[str, ...]
-    calls: tuple[Call, ...]
-    recording_s: float
-
-
 def train_kinds(seed: int) -> dict[tuple[str, str], Kind]:
     """The training classes by (subset, column); durations are spread evenly on a logarithmic scale."""
     classes = [(subset, f"CLASS_{chr(65 + i)}" if count > 1 else "CALL")
@@ -129,7 +102,7 @@ def _shortest_gap_s(kinds: Iterable[Kind]) -> float:
     return 0.3 if min(kind.duration_s for kind in kinds) < 0.2 else 0.15
 
 
-def plan_training(settings: SynthesisSettings, subset: str, index: int, number: int) -> Scene:
+def plan_training(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
     """A training recording: calls of the subset's classes; beside a single class, unlabelled strangers."""
     name, sample_rate, channels = _file_format(subset, index, number)
     kinds = train_kinds(settings.seed)
@@ -143,7 +116,7 @@ def plan_training(settings: SynthesisSettings, subset: str, index: int, number: 
     calls = _fill(rng, pool, settings.fill * settings.train_recording_s)
     placed, recording_s = timeline(rng, calls, settings.train_recording_s)
     folder = Path("Training_Set", subset)
-    return Scene(folder, name, sample_rate, channels, tuple(own), placed, recording_s)
+    return Recording(folder, name, sample_rate, channels, tuple(own), placed, recording_s)
 
 
 def _fill(rng: np.random.Generator, pool: Sequence[tuple[str | None, Kind]], length_s: float) -> list[Call]:
@@ -161,7 +134,7 @@ def _fill(rng: np.random.Generator, pool: Sequence[tuple[str | None, Kind]], len
     return calls
 
 
-def plan_validation(settings: SynthesisSettings, subset: str, index: int, number: int) -> Scene:
+def plan_validation(settings: SynthesisSettings, subset: str, index: int, number: int) -> Recording:
     """A validation recording: one new class is the target, other kinds of about its duration distract."""
     name, sample_rate, channels = _file_format(subset, index, number)
     plan, rng = VALIDATION_SUBSETS[subset], rng_for(settings.seed, subset, name)
@@ -175,7 +148,7 @@ def plan_validation(settings: SynthesisSettings, subset: str, index: int, number
     targets = [Call(vary(target, rng), "Q") for _ in range(plan.targets - SHOTS + settings.shots)]
     calls = _support_then_query(rng, settings.shots, targets, distractors, unknown)
     placed, recording_s = timeline(rng, calls, plan.recording_s)
-    return Scene(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
+    return Recording(Path("Validation_Set", subset), name, sample_rate, channels, ("Q",), placed, recording_s)
 
 
 def _distractor_kinds(rng: np.random.Generator, target: Kind, trained: Sequence[Kind]) -> list[Kind]:
@@ -205,7 +178,7 @@ def _file_format(subset: str, index: int, number: int) -> tuple[str, int, int]:
     return f"{subset}_{index + 1:02d}{ending}", sample_rate, channels
 
 
-def plan_corpus(settings: SynthesisSettings) -> list[Scene]:
+def plan_corpus(settings: SynthesisSettings) -> list[Recording]:
     """All recordings, training first."""
     single = max(1, settings.train_recordings // 2)
     training = [(subset, index) for subset, classes in TRAIN_SUBSETS.items()
@@ -220,76 +193,26 @@ def plan_corpus(settings: SynthesisSettings) -> list[Scene]:
 # ---- from plan to files
 
 
-def render(scene: Scene, seed: int) -> np.ndarray:
-    """The recording's sound, below 1 everywhere. Output: (samples, channels), float32."""
-    rng = rng_for(seed, scene.name, "sound")
-    colours = rng.dirichlet(np.ones(3))
-    samples = round(scene.recording_s * scene.sample_rate)
-    rows = [_background(rng, colours, samples, scene.sample_rate) for _ in range(scene.channels)]
-    calls = _all_calls(rng, scene, colours, samples)
-    gains = rng.uniform(0.8, 1, scene.channels).astype(np.float32)
-    mix = np.stack([row + gain * calls for row, gain in zip(rows, gains, strict=True)], axis=1)
-    return mix * np.float32(min(10 ** (rng.uniform(-32, -20) / 20) / mix.std(), 0.9 / np.abs(mix).max()))
-
-
-def _all_calls(rng: np.random.Generator, scene: Scene, colours: np.ndarray, samples: int) -> np.ndarray:
-    """The calls in silence, at 6 to 20 dB above the noise of their bands. Output: (samples,), float32."""
-    calls = np.zeros(samples, np.float32)
-    snr_db = rng.uniform(6, 20)
-    for call in scene.calls:
-        level_db = snr_db + np.clip(rng.normal(0, 2), -4, 4) + (UNK_DB if call.label == "UNK" else 0)
-        noise_power = _band_power(colours, call.kind.band_hz, scene.sample_rate)
-        sound = call_sound(call.kind, scene.sample_rate, rng)
-        start = round(call.onset_s * scene.sample_rate)
-        calls[start : start + sound.size] += np.sqrt(noise_power) * 10 ** (level_db / 20) * sound
-    return calls
-
-
-def _noise_density(colours: np.ndarray, frequency_hz: np.ndarray) -> np.ndarray:
-    """Power of white, pink and brown noise, equal at 1 kHz; flat below 60 Hz, or brown is all rumble."""
-    slope = 1000 / np.maximum(frequency_hz, 60)
-    return colours[0] + colours[1] * slope + colours[2] * slope**2
-
-
-def _band_power(colours: np.ndarray, band_hz: tuple[float, float], sample_rate: int) -> float:
-    """The background's power inside a band; white noise alone has power 1 up to the Nyquist frequency."""
-    low, high = band_hz[0], min(band_hz[1], sample_rate / 2)
-    mean = _noise_density(colours, np.linspace(low, high, 64)).mean()
-    return float(mean * (high - low) / (sample_rate / 2))
-
-
-def _background(rng: np.random.Generator, colours: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
-    """Coloured noise whose level drifts by a few dB. Output: (samples,), float32."""
-    length = scipy.fft.next_fast_len(samples, real=True)
-    spectrum = scipy.fft.rfft(rng.standard_normal(length, np.float32))
-    frequency_hz = scipy.fft.rfftfreq(length, 1 / sample_rate)
-    spectrum *= np.sqrt(_noise_density(colours, frequency_hz)).astype(np.float32)
-    noise = scipy.fft.irfft(spectrum, length)[:samples]
-    knots_s = np.arange(0, samples / sample_rate + 8, 8)
-    drift_db = np.interp(np.arange(samples) / sample_rate, knots_s, rng.normal(0, 1.5, knots_s.size))
-    return noise * (10 ** (drift_db / 20)).astype(np.float32)
-
-
-def annotation_text(scene: Scene) -> str:
+def annotation_text(recording: Recording) -> str:
     """The csv of a recording: one row per annotated call, its column POS or UNK, the others NEG."""
-    rows = [["Audiofilename", "Starttime", "Endtime", *scene.columns]]
-    for call in scene.calls:
+    rows = [["Audiofilename", "Starttime", "Endtime", *recording.columns]]
+    for call in recording.calls:
         if call.column is not None:
-            cells = [call.label if column == call.column else "NEG" for column in scene.columns]
-            rows.append([scene.name, f"{call.onset_s:.3f}", f"{call.offset_s:.3f}", *cells])
+            cells = [call.label if column == call.column else "NEG" for column in recording.columns]
+            rows.append([recording.name, f"{call.onset_s:.3f}", f"{call.offset_s:.3f}", *cells])
     return "".join(",".join(row) + "\n" for row in rows)
 
 
-def write_scene(root: Path, scene: Scene, seed: int) -> None:
+def write_recording(root: Path, recording: Recording, seed: int) -> None:
     """Write a recording and its csv, each as a whole."""
-    path = root / scene.folder / scene.name
+    path = root / recording.folder / recording.name
     with atomic_write(path) as part:
         try:
             kind = path.suffix[1:].upper()
-            soundfile.write(part, render(scene, seed), scene.sample_rate, "PCM_16", format=kind)
+            soundfile.write(part, render(recording, seed), recording.sample_rate, "PCM_16", format=kind)
         except soundfile.LibsndfileError as error:
             raise FiveshotError(f"{path}: could not be written ({error}).") from error
-    write_text(path.with_suffix(".csv"), annotation_text(scene))
+    write_text(path.with_suffix(".csv"), annotation_text(recording))
 
 
 def generate_corpus(root: Path, settings: SynthesisSettings) -> list[Path]:
@@ -300,8 +223,8 @@ def generate_corpus(root: Path, settings: SynthesisSettings) -> list[Path]:
     Raises:
         FiveshotError: `root` holds recordings that this function did not write.
     """
-    scenes = plan_corpus(settings)
-    audio = [scene.folder / scene.name for scene in scenes]
+    recordings = plan_corpus(settings)
+    audio = [recording.folder / recording.name for recording in recordings]
     names = [path.as_posix() for file in audio for path in (file, file.with_suffix(".csv"))]
     note = {"version": VERSION, "settings": asdict(settings), "complete": True, "files": names}
     if _previous(root) == note and all((root / name).is_file() for name in names):
@@ -309,8 +232,8 @@ def generate_corpus(root: Path, settings: SynthesisSettings) -> list[Path]:
     _remove_previous(root)
     # a list of files before the first file: what an interrupted run leaves is known to the next one
     write_json(root / "corpus.json", note | {"complete": False})
-    for scene in scenes:
-        write_scene(root, scene, settings.seed)
+    for recording in recordings:
+        write_recording(root, recording, settings.seed)
     write_json(root / "corpus.json", note)
     return [root / path for path in audio]
 

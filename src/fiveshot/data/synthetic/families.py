@@ -35,7 +35,7 @@ class Element:
     chaos: float = 0.0  # octaves by which the pitch is thrown about
     rough_part: tuple[float, float] = (0.0, 1.0)  # where subharmonics and chaos are heard
     breath: float = 0.0  # amplitude of noise beside a tone
-    noise_octaves: float = 0.5  # bandwidth of a noise
+    noise_octaves: float = 1.5  # bandwidth of a noise or breath
     damping_s: float = 0.003  # decay time of a pulse
     modes: tuple[float, ...] = (1.0,)  # resonances of a pulse, relative to the pitch
     rate_hz: float = 0.0  # pulses per second; 0: one continuous sound
@@ -66,10 +66,12 @@ def draw_elements(rng: np.random.Generator, family: str, duration_s: float) -> t
     """The elements of a new type of this family.
 
     Args:
-        duration_s: wanted length of the call; brought into the family's own range.
+        duration_s: wanted length of the call; drawn again where the family has no such calls.
     """
     chosen = FAMILIES[family]
-    duration_s = float(np.clip(duration_s, *chosen.duration_s))
+    shortest_s, longest_s = chosen.duration_s
+    if not shortest_s <= duration_s <= longest_s:
+        duration_s = log_uniform(rng, shortest_s, longest_s)
     if family == "phrase":
         return _phrase(rng, duration_s)
     return (_dressed(rng, chosen.draw(rng, duration_s, log_uniform(rng, *chosen.pitch_hz))),)
@@ -113,7 +115,7 @@ def _phrase(rng: np.random.Generator, duration_s: float) -> tuple[Element, ...]:
     return tuple(elements)
 
 
-def _contour(rng: np.random.Generator, most: float) -> tuple[float, ...]:
+def draw_contour(rng: np.random.Generator, most: float) -> tuple[float, ...]:
     """A straight sweep, an arch, or a line through three to six random pitches, up to `most` octaves wide."""
     width = sign(rng) * rng.uniform(0.05, 1) * most
     form = rng.integers(3)
@@ -148,20 +150,20 @@ def _vibrato(rng: np.random.Generator, element: Element, share: float) -> Elemen
 
 def _sweep(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
     partials = (1.0,) if chance(rng, 0.6) else _partials(rng, 4)
-    contour = _contour(rng, 1.6)
+    contour = draw_contour(rng, 1.6)
     return _vibrato(rng, Element("tone", duration_s, pitch_hz, contour=contour, partials=partials), 0.3)
 
 
 def _ultrasound(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
     """As an ultrasonic call looks when played slowly: one thin line, with jumps now and then."""
     jumps = chance(rng, 0.3)
-    contour = tuple(rng.uniform(-0.3, 0.3, rng.integers(2, 5))) if jumps else _contour(rng, 0.7)
+    contour = tuple(rng.uniform(-0.3, 0.3, rng.integers(2, 5))) if jumps else draw_contour(rng, 0.7)
     return _vibrato(rng, Element("tone", duration_s, pitch_hz, contour=contour, jumps=jumps), 0.2)
 
 
 def _two_voices(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
     element = Element(
-        "tone", duration_s, pitch_hz, contour=_contour(rng, 1.0), partials=_partials(rng, 6),
+        "tone", duration_s, pitch_hz, contour=draw_contour(rng, 1.0), partials=_partials(rng, 6),
         second_voice=float(rng.uniform(0.3, 1)), voice_ratio=float(rng.uniform(1.1, 2.4)),
     )  # fmt: skip
     return _vibrato(rng, element, 0.3)
@@ -170,7 +172,7 @@ def _two_voices(rng: np.random.Generator, duration_s: float, pitch_hz: float) ->
 def _chaos(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
     first = rng.uniform(0, 0.6)
     return Element(
-        "tone", duration_s, pitch_hz, contour=_contour(rng, 0.8), partials=_partials(rng, 24),
+        "tone", duration_s, pitch_hz, contour=draw_contour(rng, 0.8), partials=_partials(rng, 24),
         subharmonic=float(rng.uniform(0.3, 1)), subharmonic_period=int(rng.integers(2, 4)),
         chaos=float(rng.uniform(0, 0.3)), rough_part=(float(first), float(first + rng.uniform(0.2, 0.6))),
         breath=float(rng.uniform(0, 0.3)),
@@ -178,7 +180,7 @@ def _chaos(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Elem
 
 
 def _stack(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
-    contour, partials = _contour(rng, 0.6), _partials(rng, int(rng.integers(5, 32)))
+    contour, partials = draw_contour(rng, 0.6), _partials(rng, int(rng.integers(5, 32)))
     breath = float(rng.uniform(0, 0.2))
     element = Element("tone", duration_s, pitch_hz, contour=contour, partials=partials, breath=breath)
     return _vibrato(rng, element, 0.3)
@@ -187,8 +189,9 @@ def _stack(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Elem
 def _trill(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Element:
     rate_hz = max(log_uniform(rng, 4, 80), 2.5 / duration_s)
     return Element(
-        "tone", duration_s, pitch_hz, contour=_contour(rng, 1.0),
-        partials=_partials(rng, int(rng.integers(1, 6))), rate_hz=rate_hz, rate_drift=float(rng.normal(0, 0.4)),
+        "tone", duration_s, pitch_hz, contour=draw_contour(rng, 1.0),
+        partials=_partials(rng, int(rng.integers(1, 6))), rate_hz=rate_hz,
+        rate_drift=float(rng.normal(0, 0.4)),
         duty=float(rng.uniform(0.3, 0.95)),
         gate_floor=float(rng.choice([0.0, 0.0, 0.3])), per_pulse=chance(rng, 0.7),
     )  # fmt: skip
@@ -199,7 +202,7 @@ def _clicks(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Ele
         "pulses", duration_s, pitch_hz, rate_hz=max(log_uniform(rng, 3, 150), 2.5 / duration_s),
         rate_drift=float(rng.normal(0, 0.7)), rate_jitter=float(rng.uniform(0, 0.2)),
         damping_s=log_uniform(rng, 0.0004, 0.006), modes=(1.0, float(rng.uniform(1.2, 3))),
-        breath=float(rng.uniform(0, 0.6)), contour=_contour(rng, 0.3),
+        breath=float(rng.uniform(0, 0.6)), contour=draw_contour(rng, 0.3),
     )  # fmt: skip
 
 
@@ -230,7 +233,7 @@ def _wings(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Elem
     """The hum of an insect's wings, or the beats of a bird's."""
     if chance(rng, 0.5):
         hum = Element(
-            "tone", duration_s, pitch_hz, contour=_contour(rng, 0.4), partials=_partials(rng, 16),
+            "tone", duration_s, pitch_hz, contour=draw_contour(rng, 0.4), partials=_partials(rng, 16),
             breath=float(rng.uniform(0, 0.3)),
         )  # fmt: skip
         return _vibrato(rng, hum, 0.4)
@@ -255,7 +258,8 @@ def _rasp(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Eleme
     """A hiss, snort or rasp: a band of noise that may sweep and rattle."""
     rate_hz = log_uniform(rng, 15, 150) if chance(rng, 0.4) else 0.0
     return Element(
-        "noise", duration_s, pitch_hz, noise_octaves=float(rng.uniform(0.2, 3)), contour=_contour(rng, 0.8),
+        "noise", duration_s, pitch_hz, noise_octaves=float(rng.uniform(0.2, 3)),
+        contour=draw_contour(rng, 0.8),
         rate_hz=rate_hz, duty=0.7, gate_floor=0.2,
     )  # fmt: skip
 
@@ -266,17 +270,17 @@ def _jumps(rng: np.random.Generator, duration_s: float, pitch_hz: float) -> Elem
 
 
 FAMILIES = {
-    "sweep": Family(_sweep, (0.03, 5.0), (250.0, 8500.0), 1.5),
+    "sweep": Family(_sweep, (0.02, 5.0), (250.0, 8500.0), 1.5),
     "ultrasound": Family(_ultrasound, (0.04, 1.5), (2500.0, 9500.0)),
     "two_voices": Family(_two_voices, (0.04, 2.0), (300.0, 5000.0)),
     "chaos": Family(_chaos, (0.08, 5.0), (80.0, 2000.0)),
     "stack": Family(_stack, (0.04, 6.0), (90.0, 2500.0), 1.5),
-    "trill": Family(_trill, (0.15, 12.0), (350.0, 8000.0), 1.5),
-    "clicks": Family(_clicks, (0.1, 12.0), (400.0, 8500.0)),
-    "knock": Family(_knock, (0.01, 0.3), (100.0, 5000.0), 1.5),
+    "trill": Family(_trill, (0.1, 12.0), (350.0, 8000.0), 1.5),
+    "clicks": Family(_clicks, (0.05, 12.0), (400.0, 8500.0)),
+    "knock": Family(_knock, (0.01, 0.35), (100.0, 5000.0), 1.5),
     "stridulation": Family(_stridulation, (0.1, 12.0), (1500.0, 10000.0)),
     "wings": Family(_wings, (0.15, 6.0), (100.0, 600.0)),
-    "bark": Family(_bark, (0.03, 0.6), (100.0, 2500.0), 1.5),
+    "bark": Family(_bark, (0.03, 0.8), (100.0, 2500.0), 1.5),
     "rasp": Family(_rasp, (0.03, 3.0), (300.0, 7000.0)),
     "jumps": Family(_jumps, (0.04, 2.0), (400.0, 7500.0)),
     "phrase": Family(_sweep, (0.25, 15.0), (300.0, 7000.0), 3.0),

@@ -1,6 +1,6 @@
 """From the animal to the file: distance, reverberation, and what a recorder does to the sound.
 
-Reverberation and all filters are applied to the whole recording in one pass through the frequency domain.
+Reverberation is added to the direct sound; band limits and colour are one filter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fiveshot.data.synthetic.sounds import stretch
 
 BLOCK_S = 0.01  # between two values of the automatic gain
 CODEC_FRAME = 1024
+TAPS = 4096  # of the filter for band limits and colour
 PEAK = 0.98  # no sample of a recording is louder
 
 
@@ -71,7 +72,7 @@ def draw_recorder(
     top_hz = sample_rate / 2
     lowest = min(1.2 * target_band_hz[1], 0.95 * top_hz)
     high_hz = log_uniform(rng, max(lowest, 1500.0), top_hz) if lowest < top_hz else top_hz
-    low_hz = log_uniform(rng, 20, max(21.0, min(0.8 * target_band_hz[0], 1000.0)))
+    low_hz = log_uniform(rng, 20, max(21.0, min(0.8 * target_band_hz[0], 600.0)))
     drawn = rng.random(6)
     return Recorder(
         reverberation_s=log_uniform(rng, 0.15, 3.0) if drawn[0] < chances.reverberation else 0.0,
@@ -122,34 +123,48 @@ def _filtered(
     recorder: Recorder, sound: np.ndarray, sent: np.ndarray | None, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Reverberation, band limits and colour."""
-    tail = int(1.2 * recorder.reverberation_s * sample_rate)
-    length = scipy.fft.next_fast_len(sound.size + max(tail, 256), real=True)
-    spectrum = scipy.fft.rfft(sound, length)
     if recorder.reverberation_s and sent is not None:
-        spectrum += scipy.fft.rfft(sent, length) * _room(
-            rng, recorder.reverberation_s, tail, length, sample_rate
-        )
-    # the gain is smooth: it is computed on a coarse grid
-    f = np.linspace(0, sample_rate / 2, 2049)
+        tail = int(1.2 * recorder.reverberation_s * sample_rate)
+        response = _room(rng, recorder.reverberation_s, tail, sample_rate)
+        sound = sound + convolve(sent, response)[: sound.size]
+    if not (recorder.high_hz or recorder.low_hz or recorder.colour_db):
+        return sound
+    f = np.linspace(0, sample_rate / 2, TAPS // 2 + 1)
     gain_db = np.zeros(f.size)
     if recorder.colour_db:
-        gain_db += np.interp(
-            (f / f[-1]) ** 0.45, np.linspace(0, 1, len(recorder.colour_db)), recorder.colour_db
-        )
+        places = np.linspace(0, 1, len(recorder.colour_db))
+        gain_db += np.interp((f / f[-1]) ** 0.45, places, recorder.colour_db)
     if recorder.high_hz:
         gain_db -= np.clip(400 * (f / recorder.high_hz - 1), 0, 70)
     if recorder.low_hz:
-        gain_db -= np.clip(18 * np.log2(recorder.low_hz / np.maximum(f, 1)), 0, 60)
-    gain = (10 ** (gain_db / 20)).astype(np.float32)
-    places = np.arange(spectrum.size, dtype=np.float32) * np.float32((gain.size - 1) / spectrum.size)
-    spectrum *= gain[places.astype(np.int32)]
-    return scipy.fft.irfft(spectrum, length)[: sound.size]
+        gain_db -= np.clip(12 * np.log2(recorder.low_hz / np.maximum(f, 1)), 0, 50)
+    # a symmetrical response delays by half its length; that much is cut off in front
+    response = np.roll(scipy.fft.irfft(10 ** (gain_db / 20)), TAPS // 2) * np.hanning(TAPS)
+    return convolve(sound, response.astype(np.float32))[TAPS // 2 :][: sound.size]
 
 
-def _room(
-    rng: np.random.Generator, reverberation_s: float, tail: int, length: int, sample_rate: int
-) -> np.ndarray:
-    """Spectrum of a room's response without the direct sound: noise that fades, its highs sooner."""
+def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Convolution in blocks that stay in the cache: several times faster than one long transform.
+
+    Returns:
+        At least (sound + response) samples; zeros beyond.
+    """
+    block = max(16384, 2 ** int(np.ceil(np.log2(4 * response.size))))
+    hop = block - response.size
+    rows = -(-sound.size // hop)
+    padded = np.zeros((rows, hop), np.float32)
+    padded.ravel()[: sound.size] = sound
+    spectrum = scipy.fft.rfft(padded, block, axis=1)
+    spectrum *= scipy.fft.rfft(response, block)
+    pieces = scipy.fft.irfft(spectrum, block, axis=1)
+    out = np.zeros((rows + 1, hop), np.float32)
+    out[:-1] = pieces[:, :hop]
+    out[1:, : block - hop] += pieces[:, hop:]
+    return out.ravel()
+
+
+def _room(rng: np.random.Generator, reverberation_s: float, tail: int, sample_rate: int) -> np.ndarray:
+    """A room's response without the direct sound: noise that fades, its highs sooner. Output: (tail,)."""
     t = np.arange(tail, dtype=np.float32) / sample_rate
     fading = np.exp(-6.91 / reverberation_s * t) * rng.standard_normal(tail, np.float32)
     fading[: int(rng.uniform(0.002, 0.03) * sample_rate)] = 0  # the first reflection comes later
@@ -158,7 +173,7 @@ def _room(
     response = np.cumsum(fading) * 0.05 + dull if chance(rng, 0.3) else fading + dull
     response -= response.mean()
     response /= np.sqrt(np.sum(np.square(response))) + 1e-12
-    return scipy.fft.rfft(response.astype(np.float32), length)
+    return response.astype(np.float32)
 
 
 def _automatic_gain(sound: np.ndarray, strength: float, sample_rate: int) -> np.ndarray:

@@ -12,18 +12,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.synthetic.backgrounds import background
 from fiveshot.data.synthetic.draws import chance, log_uniform, rng_for
+from fiveshot.data.synthetic.levels import BackgroundLevels
 from fiveshot.data.synthetic.plan import Plan, SceneEvents, draw_plan
 from fiveshot.data.synthetic.recorder import draw_recorder, record
 from fiveshot.data.synthetic.settings import SceneSettings
+from fiveshot.data.synthetic.timeline import Placed
 
 __all__ = ["Scene", "SceneEvents", "SceneSettings", "make_scene"]
-PSD_FRAME = 2048  # samples of a frame in which the background's spectrum is measured
 ATTEMPTS = 20  # scenes whose five shots did not come about are drawn again
+LEVEL_CHANGE = (0.3, 3.0)  # factor of the level in another place
+FADE = 1024  # samples over which the place changes
+MOST_RAISED_DB = 15.0  # of a call that the background would hide
 
 
 @dataclass(frozen=True)
@@ -65,52 +68,45 @@ def _rendered(plan: Plan, rng: np.random.Generator, settings: SceneSettings) -> 
     """The sound of a plan."""
     rate = settings.sample_rate
     samples = int(np.ceil(plan.end_s * rate))
-    query = min(samples, round(float(plan.shots[-1, 1]) * rate))
     recorder = draw_recorder(rng, settings.recorder, rate, plan.target_band_hz)
-    sound = background(rng, samples, rate, settings.layers, settings.textures)
-    parts = [(0, samples)]
-    if chance(rng, settings.another_place):
-        other = background(rng, samples - query, rate, settings.layers, settings.textures)
-        sound[query:] = other * np.float32(log_uniform(rng, 0.3, 3.0))
-        parts = [(0, query), (query, samples)]
-    spectra = [_density(sound[first:last], rate) for first, last in parts]
+    query = round(float(plan.shots[-1, 1]) * rate)
+    sound, starts = _background(rng, samples, query, settings)
+    levels = [BackgroundLevels(part, rate) for part in np.split(sound, starts[1:])]
     sent = np.zeros(samples, np.float32) if recorder.reverberation_s else None
-    send = 10 ** (rng.uniform(-18, 3) / 20)
+    send_db = rng.uniform(-18, 3)
     for call in plan.calls:
-        wave, start = call.rendition.sound, round(call.start_s * rate)
-        part = int(len(parts) > 1 and start >= query)
-        amplitude = _amplitude(spectra[part], call.rendition.band_hz, call.rendition.snr_db)
-        stop = min(start + wave.size, samples)
-        if stop <= start:
-            continue
-        sound[start:stop] += np.float32(amplitude) * wave[: stop - start]
+        start = round(call.start_s * rate)
+        wave = call.rendition.sound[: max(0, samples - start)]
+        part = int(len(starts) > 1 and start >= starts[1])
+        amplitude = _amplitude(call, levels[part], starts[part] / rate, plan.limit_db)
+        sound[start : start + wave.size] += np.float32(amplitude) * wave
         if sent is not None:
-            sent[start:stop] += np.float32(amplitude * send) * wave[: stop - start]
+            gain = amplitude * 10 ** ((send_db + call.rendition.send_db) / 20)
+            sent[start : start + wave.size] += np.float32(gain) * wave
     sound = record(recorder, sound, sent, rate, rng)
     return Scene(sound, rate, plan.events, plan.target.number, plan.shots, float(plan.shots[-1, 1]))
 
 
-def _density(sound: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (Hz), and the sum up to each of the logarithm of a sound's power per bin."""
-    count = max(1, min(48, sound.size // PSD_FRAME))
-    starts = np.linspace(0, max(0, sound.size - PSD_FRAME), count).astype(int)
-    window = np.hanning(PSD_FRAME).astype(np.float32)
-    frames = np.stack([np.resize(sound[s : s + PSD_FRAME], PSD_FRAME) for s in starts]) * window
-    spectrum = scipy.fft.rfft(frames, axis=1)
-    power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(axis=0)
-    power *= 2 / (PSD_FRAME * np.square(window).sum())
-    edges = (np.arange(power.size + 1) - 0.5) * sample_rate / PSD_FRAME
-    return edges, np.append(0.0, np.cumsum(np.log(power + 1e-14), dtype=np.float64))
+def _background(
+    rng: np.random.Generator, samples: int, query: int, settings: SceneSettings
+) -> tuple[np.ndarray, list[int]]:
+    """The background, and the first samples of its parts: two where the place changes after the support."""
+    rate = settings.sample_rate
+    sound = background(rng, samples, rate, settings.layers, settings.textures)
+    if not chance(rng, settings.another_place) or query + FADE >= samples:
+        return sound, [0]
+    other = background(rng, samples - query, rate, settings.layers, settings.textures)
+    other *= np.float32(log_uniform(rng, *LEVEL_CHANGE))
+    fade = np.minimum(np.arange(other.size, dtype=np.float32) / FADE, 1)
+    sound[query:] += fade * (other - sound[query:])
+    return sound, [0, query]
 
 
-def _amplitude(density: tuple[np.ndarray, np.ndarray], band_hz: tuple[float, float], snr_db: float) -> float:
-    """Root mean square of a call that lies so far above the background in this band.
-
-    The background's power is taken from its mean density in dB: under a steep spectrum the lowest edge of a
-    wide band holds nearly all power, and a call set against that would be far too loud everywhere else.
-    """
-    edges, below = density
-    bins = np.interp(band_hz, edges, np.arange(edges.size))
-    low, high = np.interp(band_hz, edges, below)
-    width = max(bins[1] - bins[0], 1e-3)
-    return float(np.sqrt(width * np.exp((high - low) / width)) * 10 ** (snr_db / 20))
+def _amplitude(call: Placed, levels: BackgroundLevels, part_start_s: float, limit_db: float) -> float:
+    """The call's amplitude; what the annotator knows stays audible in a gust or under a bump."""
+    band_hz, snr_db = call.rendition.band_hz, call.rendition.snr_db
+    if call.known:
+        start_s, end_s = call.start_s - part_start_s, call.end_s - part_start_s
+        hidden_db = limit_db + call.rendition.hearing_db + levels.masking_db(band_hz, start_s, end_s)
+        snr_db = max(snr_db, min(hidden_db, snr_db + MOST_RAISED_DB))
+    return levels.amplitude(band_hz, snr_db)

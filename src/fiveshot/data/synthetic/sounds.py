@@ -12,11 +12,12 @@ import numpy as np
 import scipy.fft
 
 from fiveshot.data.synthetic.call_types import CallType, Variation, shift
-from fiveshot.data.synthetic.families import Element
+from fiveshot.data.synthetic.families import Element, draw_contour
 
 CONTROL = 8  # samples between two values of a slow curve
 TABLE = 4096  # samples of one stored period
 TOP = 0.46  # highest frequency of a sound, relative to the sample rate
+NARROW_OCTAVES = 1.2  # noise up to this width follows the pitch
 EDGE_S = 0.002  # shortest rise and fall of a sound that is no knock
 
 
@@ -33,28 +34,38 @@ def render_call(
         (samples,) float32, from onset to offset.
     """
     offsets = individual + call_type.spread.draw(rng)
-    # what is random inside an exact type is the same in all its calls
-    inner = rng if call_type.looseness > 0 else np.random.default_rng(len(call_type.elements))
     parts: list[np.ndarray] = []
-    for element in call_type.elements:
-        bent = _loosened(shift(element, offsets), call_type.spread, inner)
-        parts.append(render_element(bent, sample_rate, inner) * np.float32(10 ** (bent.level_db / 20)))
-        parts.append(np.zeros(round(bent.gap_s * sample_rate), np.float32))
+    for element in _elements(call_type, rng):
+        varied = _loosened(element, offsets, call_type, rng)
+        parts.append(render_element(varied, sample_rate, rng) * np.float32(10 ** (varied.level_db / 20)))
+        parts.append(np.zeros(round(varied.gap_s * sample_rate), np.float32))
     sound = np.concatenate(parts[:-1])
     return sound / np.float32(np.sqrt(np.mean(np.square(sound))) + 1e-12)
 
 
-def _loosened(element: Element, spread: Variation, rng: np.random.Generator) -> Element:
+def _elements(call_type: CallType, rng: np.random.Generator) -> list[Element]:
+    """The elements of one rendition: of a free phrase more or fewer, in the same order."""
+    elements = list(call_type.elements)
+    if len(elements) > 2 and call_type.free_count:
+        factor = float(np.exp(call_type.free_count * np.clip(rng.standard_normal(), -1.5, 1.5)))
+        count = max(2, round(len(elements) * factor))
+        return [elements[i % len(elements)] for i in range(count)]
+    return elements
+
+
+def _loosened(element: Element, offsets: Variation, call_type: CallType, rng: np.random.Generator) -> Element:
     """Each element, and each bend of its contour, differs a little more than the call as a whole."""
-    if len(element.contour) > 2:
-        bends = rng.normal(0, 0.4 * spread.pitch, len(element.contour))
-        element = replace(element, contour=tuple(np.add(element.contour, bends)))
-    length = float(np.exp2(np.clip(rng.normal(0, 0.4), -1, 1) * spread.length))
-    return replace(
-        element,
-        duration_s=element.duration_s * length,
-        level_db=element.level_db + float(rng.normal(0, spread.timbre)),
-    )
+    spread, z = call_type.spread, np.clip(rng.standard_normal(2), -2, 2)
+    contour = np.asarray(element.contour)
+    if contour.size > 2 and spread.pitch:
+        contour = contour + 0.4 * spread.pitch * rng.standard_normal(contour.size)
+    if contour.size > 1 and call_type.free_contour:
+        own = draw_contour(rng, float(np.ptp(contour)))
+        own_knots = np.interp(np.linspace(0, 1, contour.size), np.linspace(0, 1, len(own)), own)
+        contour = contour + call_type.free_contour * (own_knots - contour)
+    extra = Variation(length=0.4 * spread.length * float(z[0]))
+    level_db = element.level_db + spread.timbre * float(z[1])
+    return shift(element, offsets + extra, contour=tuple(contour.tolist()), level_db=level_db)
 
 
 def render_element(element: Element, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -152,7 +163,10 @@ def _tone(
         turn = cycles[first:last] * (2 * np.pi / element.subharmonic_period)
         sound[first:last] *= 1 + np.float32(element.subharmonic) * np.cos(turn.astype(np.float32))
     if element.breath:
-        sound += np.float32(element.breath) * _noise(element, cycles, sample_rate, rng)
+        # around the loudest harmonic
+        loudest = 1 + int(np.argmax(element.partials))
+        around = replace(element, pitch_hz=element.pitch_hz * loudest)
+        sound += np.float32(element.breath) * _noise(around, cycles * loudest, sample_rate, rng)
     return sound
 
 
@@ -161,6 +175,7 @@ def _period(element: Element, highest_hz: float, sample_rate: int) -> np.ndarray
     number = np.arange(1, len(element.partials) + 1)
     partials = np.asarray(element.partials) * 10 ** (element.tilt_db * np.log2(number) / 20)
     partials = partials[: max(1, int(TOP * sample_rate / highest_hz))]
+    partials = partials / partials.max()  # those that are left may all be faint
     spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
     # phases that spread the energy over the period, as in a real voice's
     phases = np.pi * number[: partials.size] ** 2 / partials.size
@@ -175,14 +190,29 @@ def _read(table: np.ndarray, cycles: np.ndarray) -> np.ndarray:
 
 def _noise(element: Element, cycles: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Noise around the pitch, `noise_octaves` wide; it follows the pitch. Output: (samples,), float32."""
+    if element.noise_octaves > NARROW_OCTAVES:
+        return _wide_noise(element, cycles.size, sample_rate, rng)
     width_hz = element.pitch_hz * (2 ** (element.noise_octaves / 2) - 2 ** (-element.noise_octaves / 2))
-    step = int(np.clip(sample_rate / width_hz, 1, 512))
-    if step == 1:
-        return rng.standard_normal(cycles.size, np.float32)
-    slow = rng.standard_normal((2, cycles.size // step + 2), np.float32)
+    step = int(np.clip(sample_rate / (2.5 * width_hz), 2, 256))
+    slow = rng.standard_normal((2, cycles.size // step + 4), np.float32)
+    # smoothed before it is drawn out: straight lines alone would leave bands of noise far from the pitch
+    slow = slow[:, :-2] + 2 * slow[:, 1:-1] + slow[:, 2:]
     angle = (2 * np.pi * (cycles % 1)).astype(np.float32)
     parts = [stretch(row, step)[: cycles.size] for row in slow]
-    return parts[0] * np.cos(angle) + parts[1] * np.sin(angle)
+    return np.float32(0.45) * (parts[0] * np.cos(angle) + parts[1] * np.sin(angle))
+
+
+def _wide_noise(element: Element, n: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of several octaves, too wide to follow the pitch. Output: (n,), float32."""
+    length = scipy.fft.next_fast_len(n, real=True)
+    normal = rng.standard_normal((2, length // 2 + 1), np.float32)
+    f = np.maximum(np.arange(normal.shape[1], dtype=np.float32), 0.5) * np.float32(
+        sample_rate / length / element.pitch_hz
+    )
+    shape = np.exp(-np.square(np.log2(f) * np.float32(1.4 / element.noise_octaves)) * 2)
+    shape *= f ** np.float32(-0.5)  # even over octaves
+    sound = scipy.fft.irfft((normal[0] + 1j * normal[1]) * shape, length)[:n]
+    return sound * np.float32(0.9 / (np.sqrt(np.mean(np.square(sound))) + 1e-12))
 
 
 def _pulses(element: Element, n: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,17 +8,19 @@ import numpy as np
 
 from fiveshot.data.synthetic.annotator import Annotator, audible_span_s
 from fiveshot.data.synthetic.draws import chance
-from fiveshot.data.synthetic.streams import Rendition, Rhythm, Stream
+from fiveshot.data.synthetic.streams import Rendition, Rhythm, Song, Stream, Sung
 
 SHOTS = 5
 TRIES = 6  # places tried for a call that would overlap another one
+MOST_FILLED = 12  # calls in a series that is marked as one event of the support
 CUT_SHARE = 0.5  # a call cut by the end of the scene is kept when so much of it is heard
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A call and its start in seconds; `span_s` is what the annotator hears of it, within the scene."""
+    """A call of a stream and its start in seconds; `span_s` is what the annotator hears of it."""
 
+    stream: Stream
     rendition: Rendition
     start_s: float
     span_s: tuple[float, float]
@@ -29,46 +31,64 @@ class Placed:
         return self.start_s + self.rendition.duration_s
 
 
-def placed(call: Rendition, start_s: float, annotator: Annotator, sample_rate: int) -> Placed:
+def placed(stream: Stream, call: Rendition, start_s: float, annotator: Annotator) -> Placed:
     """The call at this time, with its audible span."""
-    first, last = audible_span_s(call.sound, sample_rate, call.snr_db, annotator.limit_db)
-    return Placed(call, start_s, (start_s + first, start_s + last), call.snr_db >= annotator.limit_db)
+    first, last = audible_span_s(call.sound, stream.sample_rate, call.snr_db, annotator.limit_db)
+    known = call.snr_db >= annotator.limit_db + call.hearing_db
+    return Placed(stream, call, start_s, (start_s + first, start_s + last), known)
 
 
 def support_calls(
-    stream: Stream, rhythm: Rhythm, annotator: Annotator, support_s: tuple[float, float], longest_s: float,
-    rng: np.random.Generator,
+    song: Song, target: Stream, rhythm: Rhythm, annotator: Annotator, support_s: tuple[float, float],
+    longest_s: float, rng: np.random.Generator,
 ) -> list[Placed]:  # fmt: skip
     """Five events of the target: as many calls or filled series as the annotator marks five times.
 
     The gaps follow the rhythm; they are shortened or stretched where the support would leave `support_s`, and
     up to `longest_s` where long calls need it.
     """
-    fills = annotator.fill_s > rhythm.gap_s
-    bouts: list[list[Rendition]] = []
-    # a filled series is one event; otherwise every call is
-    while (len(bouts) if fills else sum(map(len, bouts))) < SHOTS:
-        left = 12 if fills else SHOTS - sum(map(len, bouts))
-        bout = [stream.call(rng, annotator.limit_db + 2) for _ in range(min(rhythm.size(rng), left))]
-        bouts.append(bout)
-    inner = [[rhythm.inner_gap_s(rng) for _ in bout] for bout in bouts]
-    if fills:
-        inner = [[min(gap, 0.9 * annotator.fill_s) for gap in gaps] for gaps in inner]
-    busy_s = sum(call.duration_s for bout in bouts for call in bout) + sum(sum(gaps[:-1]) for gaps in inner)
+    bouts = _support_bouts(song, target, rhythm, annotator, rng)
+    busy_s = sum(call.duration_s + gap_s for bout in bouts for _, call, gap_s in bout)
+    busy_s -= sum(bout[-1].gap_s for bout in bouts)
     least_s = _least_gap_s(annotator)
-    gaps = least_s + rng.exponential(60 / rhythm.rate_per_min, len(bouts))
+    gaps = np.array([least_s + rhythm.pause_s(rng) for _ in bouts])
     wanted_s = busy_s + gaps.sum()
     if not support_s[0] <= wanted_s <= support_s[1]:
         wanted_s = max(float(rng.uniform(*support_s)), min(longest_s, busy_s * float(rng.uniform(1.1, 1.6))))
     gaps = np.maximum(gaps * max(0.0, wanted_s - busy_s) / gaps.sum(), least_s)
-    calls, now = [], 0.0
-    for gap, bout, within in zip(gaps, bouts, inner, strict=True):
+    calls: list[Placed] = []
+    now = 0.0
+    for gap, bout in zip(gaps, bouts, strict=True):
         now += gap
-        for call, after in zip(bout, within, strict=True):
-            calls.append(placed(call, now, annotator, stream.sample_rate))
-            now = calls[-1].end_s + after
+        for stream, call, after_s in bout:
+            calls.append(placed(stream, call, now, annotator))
+            now = calls[-1].end_s + after_s
         now = calls[-1].end_s
     return calls
+
+
+def _support_bouts(
+    song: Song, target: Stream, rhythm: Rhythm, annotator: Annotator, rng: np.random.Generator
+) -> list[list[Sung]]:
+    """Bouts with enough calls of the target for five events."""
+    # a filled series is one event; otherwise every call is
+    fills = annotator.fill_s > rhythm.gap_s
+    bouts: list[list[Sung]] = []
+    calls = 0
+    while (len(bouts) if fills else calls) < SHOTS:
+        bout: list[Sung] = []
+        for _ in range(min(rhythm.size(rng), MOST_FILLED if fills else SHOTS)):
+            utterance = song.utter(rng, target, annotator.limit_db + 2)
+            inner_s = rhythm.inner_gap_s(rng)
+            utterance[-1] = utterance[-1]._replace(
+                gap_s=min(inner_s, 0.9 * annotator.fill_s) if fills else inner_s
+            )
+            bout += utterance
+            calls += sum(sung.stream is target for sung in utterance)
+            if not fills and calls >= SHOTS:
+                break
+        bouts.append(bout)
+    return bouts
 
 
 def _least_gap_s(annotator: Annotator) -> float:
@@ -77,25 +97,22 @@ def _least_gap_s(annotator: Annotator) -> float:
 
 
 def query_calls(
-    stream: Stream,
-    rhythm: Rhythm,
-    annotator: Annotator,
-    begin_s: float,
-    end_s: float,
+    song: Song, target: Stream, rhythm: Rhythm, annotator: Annotator, begin_s: float, end_s: float,
     rng: np.random.Generator,
-) -> list[Placed]:
-    """The target's calls after the support, one bout after the other until the scene ends."""
+) -> list[Placed]:  # fmt: skip
+    """The calls of the target and its song after the support, bout after bout until the scene ends."""
     calls: list[Placed] = []
     least_s = _least_gap_s(annotator)
-    now = begin_s + least_s + rng.exponential(60 / rhythm.rate_per_min)
+    now = begin_s + least_s + rhythm.pause_s(rng)
     while now < end_s:
         for _ in range(rhythm.size(rng)):
-            call = placed(stream.call(rng), now, annotator, stream.sample_rate)
-            if call.start_s + CUT_SHARE * call.rendition.duration_s >= end_s:
-                return calls
-            calls.append(call)
-            now = call.end_s + rhythm.inner_gap_s(rng)
-        now = calls[-1].end_s + least_s + rng.exponential(60 / rhythm.rate_per_min)
+            for stream, call, after_s in song.utter(rng, target):
+                if now + CUT_SHARE * call.duration_s >= end_s:
+                    return calls
+                calls.append(placed(stream, call, now, annotator))
+                now = calls[-1].end_s + after_s
+            now = calls[-1].end_s + rhythm.inner_gap_s(rng)
+        now = calls[-1].end_s + least_s + rhythm.pause_s(rng)
     return calls
 
 
@@ -143,7 +160,7 @@ def other_calls(
                 break
             if result and not chance(rng, overlap) and not occupied.is_free(now, now + call.duration_s):
                 break
-            result.append(placed(call, now, annotator, stream.sample_rate))
+            result.append(placed(stream, call, now, annotator))
             occupied.add(result[-1])
             now = result[-1].end_s + rhythm.inner_gap_s(rng)
             call = stream.call(rng)
