@@ -19,6 +19,7 @@ from fiveshot.core.files import write_text
 from fiveshot.core.places import base_config
 from fiveshot.core.renamed_keys import nested, refusal, translated
 from fiveshot.core.sections import (
+    Audio,
     Compute,
     CorpusFolders,
     Detect,
@@ -55,6 +56,7 @@ class Config(Section):
     shots: Literal[1, 2, 5, 10]
     paths: Paths
     corpus: CorpusFolders
+    audio: Audio
     features: Features
     labels: Labels
     windows: Windows

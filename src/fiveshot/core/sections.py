@@ -82,6 +82,12 @@ class CorpusFolders(Section):
     test_folder: PathText
 
 
+class Audio(Section):
+    """How audio files are read."""
+
+    channel: Literal["mean"] | PositiveInt
+
+
 class Pcen(Section):
     """Per-channel energy normalisation."""
 

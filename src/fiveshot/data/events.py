@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problems, log_warnings
 from fiveshot.core.files import atomic_write
-from fiveshot.data.annotations import TEST_COLUMN, read_test_csv
-from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
+from fiveshot.data.annotations import TEST_COLUMN, test_events
+from fiveshot.data.csv_table import FIXED_COLUMNS, Row, Table, mistake, read_table, require_most_rows
 
 COLUMNS = ("onset_s", "offset_s", "confidence")
 
@@ -83,12 +83,12 @@ class Events:
             >>> Events.read_csv("meadow.csv").first(5)  # doctest: +SKIP
         """
         path = Path(path)
-        _, header = next(read_rows(path), (0, None))
-        if header is None:
-            raise FiveshotError(f"{path}: the file is empty; it needs a line of column names at least.")
-        if TEST_COLUMN in header:
-            return cls.from_pairs(read_test_csv(path).positive().as_array())
-        return _read_onsets(path)
+        table = read_table(path)
+        if table.position(TEST_COLUMN) is None:
+            return _onsets(table)
+        events = test_events(table)
+        log_warnings(events.faults)
+        return cls.from_pairs(events.positive().lasting().as_array())
 
     def __len__(self) -> int:
         return len(self.onset_s)
@@ -127,39 +127,43 @@ class Events:
             rows.writerows(zip(*(column.tolist() for column in self._columns()), strict=True))
 
 
-def _read_onsets(path: Path) -> Events:
-    rows = read_rows(path)
-    _, header = next(rows)
-    names = [name.removesuffix("_s") for name in header]
-    if "onset" not in names or "offset" not in names:
-        raise FiveshotError(
-            f"{path}: line 1: no columns onset and offset, nor {', '.join(FIXED_COLUMNS)} and {TEST_COLUMN}, "
-            f"among {', '.join(map(repr, header))}; name the columns."
-        )
+def _onsets(table: Table) -> Events:
+    path, columns = table.path, {}
     for name in ("onset", "offset", "confidence"):
-        if names.count(name) > 1:
-            raise FiveshotError(f"{path}: line 1 has two columns named '{name}'; rename or remove one.")
-    pairs, confidence = [], []
-    for line, cells in rows:
-        if len(cells) != len(header):
-            count = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
-            raise FiveshotError(f"{path}: line {line} has {count} where the header has {len(header)}.")
-        row = dict(zip(names, cells, strict=True))
-        onset_s = seconds(path, line, "onset", row["onset"])
-        offset_s = seconds(path, line, "offset", row["offset"])
-        if offset_s <= onset_s:
-            what = f"is {row['offset']}, not after the onset {row['onset']}; correct the two times"
-            raise mistake(path, line, "offset", what)
-        pairs.append((onset_s, offset_s))
-        confidence.append(_confidence(path, line, row.get("confidence", "1")))
-    return Events.from_pairs(pairs, confidence)
+        places = [table.position(name), table.position(f"{name}_s")]
+        if None not in places:
+            raise FiveshotError(
+                f"{path}: line {table.header_line} has two columns named '{name}'; rename or remove one."
+            )
+        columns[name] = next((place for place in places if place is not None), None)
+    onset, offset, confidence = columns.values()
+    if onset is None or offset is None:
+        names = ", ".join(map(repr, table.header))
+        raise FiveshotError(
+            f"{path}: line {table.header_line}: no columns onset and offset, nor {', '.join(FIXED_COLUMNS)} "
+            f"and {TEST_COLUMN}, among {names}; name the columns."
+        )
+    rows, lost = [], Problems()
+    for row in table.rows:
+        with lost.skip(path):
+            table.check_cells(row, range(len(table.header)))
+            onset_s, offset_s = table.seconds(row, onset), table.seconds(row, offset)
+            if offset_s <= onset_s:
+                what = f"is {row.cells[offset]}, not after the onset {row.cells[onset]}"
+                raise mistake(path, row.line, "offset", f"{what}; correct the two times")
+            value = 1.0 if confidence is None else _confidence(table, row, confidence)
+            rows.append((onset_s, offset_s, value))
+    require_most_rows(table, lost)
+    log_warnings([*table.notes, *table.lost, *table.faults, *lost])
+    return Events.from_pairs([row[:2] for row in rows], [row[2] for row in rows])
 
 
-def _confidence(path: Path, line: int, cell: str) -> float:
+def _confidence(table: Table, row: Row, column: int) -> float:
+    cell = row.cells[column]
     try:
-        value = float(cell)
+        value = float(table.number_text(cell))
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise mistake(path, line, "confidence", f"is {cell!r}; write a number from 0 to 1")
+        raise mistake(table.path, row.line, "confidence", f"is {cell!r}; write a number from 0 to 1")
     return value
