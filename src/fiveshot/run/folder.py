@@ -103,7 +103,7 @@ def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = 
     """
     run, new = Run(folder), not folder.exists()
     try:
-        with folder_lock(folder), _logging_to(run.log):
+        with folder_lock(folder), logging_to(run.log):
             log.info("%s: run %s, seed %d", stage, folder, config.seed)
             if carried:
                 log.info(
@@ -160,7 +160,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path) -> Iterator[None]:
     try:
         screen, file = _Screen(sys.stdout), _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
