@@ -290,8 +290,8 @@ def read_marks(path: Path, audio: Sequence[Path]) -> dict[Path, Events]:
         if len(same) != 1:
             what = "none of" if not same else f"{len(same)} of"
             raise FiveshotError(
-                f"{path}: marks of {name or 'an unnamed recording'!r}, which {what} the {len(audio)} recordings "
-                "of this call is called; give the recordings that were marked."
+                f"{path}: marks of {name or 'an unnamed recording'!r}, which {what} the {len(audio)} "
+                "recordings of this call is called; give the recordings that were marked."
             )
         marks.setdefault(same[0].resolve(), []).append(events)
     return {file: Events.joined(lists) for file, lists in marks.items()}

@@ -17,6 +17,7 @@ import numpy as np
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import atomic_write
 from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
+from fiveshot.data.events import Events
 
 OWN_HEADER = (*FIXED_COLUMNS, "Confidence", "Recording")
 
@@ -72,6 +73,29 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         key = cells[-1] if own else ""
         events.setdefault(key or name, []).append((onset_s, offset_s))
     return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
+
+
+def read_confident_predictions(path: Path) -> dict[str, Events]:
+    """Read a run's own form, with confidence: key of a recording → its events.
+
+    Raises:
+        FiveshotError: the file is absent, of another form, or a cell of it is not what it should be.
+    """
+    (line, header), *rows = [*read_rows(path)] or [(0, [])]
+    if tuple(header) != OWN_HEADER:
+        raise FiveshotError(
+            f"{path}: line {line} is not {','.join(OWN_HEADER)}; run the finetune stage again."
+        )
+    columns = column_positions(f"{path}: line {line}", header, FIXED_COLUMNS)
+    events: dict[str, list[tuple[float, float, float]]] = {}
+    for line, cells in rows:
+        if len(cells) != len(OWN_HEADER):
+            raise FiveshotError(f"{path}: line {line} has {len(cells)} cells, not {len(OWN_HEADER)}.")
+        _, onset_s, offset_s = _parse(path, line, cells, columns)
+        confidence = seconds(path, line, "Confidence", cells[3])
+        events.setdefault(cells[4], []).append((onset_s, offset_s, confidence))
+    arrays = {key: np.array(values) for key, values in events.items()}
+    return {key: Events.from_pairs(values[:, :2], values[:, 2]) for key, values in arrays.items()}
 
 
 def _sorted(rows: Iterable[Detection]) -> list[Detection]:
