@@ -27,6 +27,7 @@ ULTRASONIC_RATE = 96000  # Hz; whoever records faster listens to bats
 EXCESS_DB = 8.0  # an event is where it is louder by this than what surrounds it
 RANGE_DB = 45.0  # from white to black
 COLUMN_SAMPLES = 1024  # of an overview
+AT_ONCE_SAMPLES = 30_000_000  # a file of so many is read as a whole for its overview: 120 MB
 PARTS = 4  # spectra behind a column of an overview, of which the loudest counts
 
 
@@ -187,27 +188,37 @@ def _writes_mp3() -> bool:
     return "MP3" in soundfile.available_formats()
 
 
-def overview(path: Path, duration_s: float, columns: int) -> tuple[bytes, float]:
-    """A picture of a whole recording, a few spectra for each column, and the frequency at its top.
+def overview(path: Path, columns: int) -> tuple[bytes, float]:
+    """A picture of a whole recording, and the frequency at its top.
+
+    A column is the loudest of a few short spectra: between two of them a call may go unseen, which the events
+    and P(POS) below the picture make up for.
 
     Raises:
         FiveshotError: the file is not readable as audio.
     """
-    window = np.hanning(COLUMN_SAMPLES).astype(np.float32)
     try:
         with soundfile.SoundFile(str(path)) as file:
-            rate, last = file.samplerate, max(file.frames - COLUMN_SAMPLES, 0)
-            starts = np.linspace(0, last, columns * PARTS).astype(np.int64)
-            spectra = np.full((columns * PARTS, COLUMN_SAMPLES // 2 + 1), -120.0, np.float32)
-            for number, start in enumerate(starts):
-                file.seek(int(start))
-                samples = file.read(COLUMN_SAMPLES, dtype="float32", always_2d=True).mean(axis=1)
-                samples = np.pad(np.nan_to_num(samples), (0, COLUMN_SAMPLES - len(samples)))
-                spectra[number] = 10 * np.log10(np.abs(np.fft.rfft(samples * window)) ** 2 + 1e-12)
+            rate = file.samplerate
+            starts = np.linspace(0, max(file.frames - COLUMN_SAMPLES, 0), columns * PARTS).astype(np.int64)
+            pieces = _pieces(file, starts)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FiveshotError(
-            f"{path}: not readable as audio ({error}); the report shows nothing of it."
-        ) from error
+        raise FiveshotError(f"{path}: not readable as audio ({error}); it is not in the report.") from error
+    window = np.hanning(COLUMN_SAMPLES).astype(np.float32)
+    spectra = np.abs(np.fft.rfft(pieces * window, axis=1)) ** 2
+    power = (10 * np.log10(spectra + 1e-12)).reshape(columns, PARTS, -1).max(axis=1).T
     top_hz = top_frequency(rate, (np.nan, np.nan))
-    power = spectra.reshape(columns, PARTS, -1).max(axis=1).T
     return picture(_up_to(power, rate, top_hz), (columns, OVERVIEW_HEIGHT)), top_hz
+
+
+def _pieces(file: soundfile.SoundFile, starts: np.ndarray) -> np.ndarray:
+    """The samples behind each start, one channel: (starts, COLUMN_SAMPLES) float32."""
+    pieces = np.zeros((len(starts), COLUMN_SAMPLES), np.float32)
+    if file.frames <= AT_ONCE_SAMPLES:  # seeking in a compressed file takes longer than reading it
+        samples = np.pad(np.nan_to_num(file.read(dtype="float32", always_2d=True)[:, 0]), (0, COLUMN_SAMPLES))
+        return np.lib.stride_tricks.sliding_window_view(samples, COLUMN_SAMPLES)[starts]
+    for piece, start in zip(pieces, starts, strict=True):
+        file.seek(int(start))
+        samples = file.read(COLUMN_SAMPLES, dtype="float32", always_2d=True)[:, 0]
+        piece[: len(samples)] = np.nan_to_num(samples)
+    return pieces

@@ -130,7 +130,7 @@ def _track(track: Track, count: int) -> dict[str, Any]:
     columns = int(np.clip(OVERVIEW_COLUMNS // count, 300, 4000))
     columns = int(min(columns, max(300, track.duration_s * 60)))
     try:
-        image, top_hz = overview(track.audio, track.duration_s, columns)
+        image, top_hz = overview(track.audio, columns)
     except FiveshotError as error:
         log.info("note: %s", error)
         image, top_hz = b"", 0.0
