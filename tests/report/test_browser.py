@@ -13,6 +13,7 @@ from report_pages import HOSTILE, page, scored, two_recordings
 from fiveshot.data.formats.reading import read_tables
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="drives a browser; in requirements-dev.txt")
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -208,8 +209,8 @@ def saved(browser, name, suffix):
     for old in browser.downloads.iterdir():
         old.unlink()
     browser.find_element("id", name).send_keys(webdriver.Keys.ENTER)
-    webdriver.support.wait.WebDriverWait(browser, 20).until(
-        lambda _: [p for p in browser.downloads.iterdir() if p.name.endswith(suffix)]
+    WebDriverWait(browser, 20).until(
+        lambda _: any(p.name.endswith(suffix) for p in browser.downloads.iterdir())
     )
     (path,) = browser.downloads.iterdir()
     return path
