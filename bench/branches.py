@@ -17,8 +17,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from fiveshot.core.config import Config, Detect, load_config
+from fiveshot.core.config import Config, load_saved_config
 from fiveshot.core.methods import METHODS
+from fiveshot.core.sections import Detect
 from fiveshot.data.corpus import Recording, read_corpus
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
@@ -30,7 +31,7 @@ from fiveshot.run.folder import Run
 
 def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, FrameScores]]:
     """The settings of a run, and the probabilities of each of its recordings."""
-    config = load_config(folder / "config.yaml", None, settings)
+    config = load_saved_config(folder / "config.yaml", settings)
     folders = config.corpus
     data = Path(config.paths.data)
     test = read_corpus(

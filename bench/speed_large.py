@@ -16,6 +16,7 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.support import find_support, support_windows
 from fiveshot.core.config import Config, build_config
 from fiveshot.core.frames import event_frames
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import SHOTS, read_test_csv, read_training_csv, shots_of
 from fiveshot.data.corpus import checked_corpus, class_label
 from fiveshot.data.extraction import extract
@@ -38,7 +39,7 @@ BLOCK_FRAMES = 2_560
 FILES, SEARCHED, FILE_S = 900, 100, 2.0  # recordings to train on, and to be searched
 SUBSETS = 20  # a class in each
 CALLS_S = 0.05 + 0.25 * np.arange(7)  # in each of these recordings
-FEW_STEPS = {"sed": {"steps": 2, "pseudo_from_step": 1}, "te_vad": {"steps": 2}, "support": {"windows": 4}}
+FEW_STEPS = {"sed": {"steps": 2}, "te_vad": {"steps": 2}, "support": {"windows": 4}}
 
 
 def ten_hours(bench: Bench) -> dict[str, float]:
@@ -59,17 +60,23 @@ def many_events(bench: Bench) -> dict[str, float]:
         clock.end("csv_s")
         length_s = float(onsets[-1]) + 2.0
         path, recording = folder / "m.h5", made_recording(folder, "train", "m", length_s, trained_on)
-        write_blocks(path, recording, settings, {"made by": "bench"}, _bright(spans, length_s, config))
+        write_blocks(
+            path, recording, settings, Provenance({"made by": "bench"}), _bright(spans, length_s, config)
+        )
         file = open_features(path, settings)
         clock.end("features_s")
-        labelled = LabelledFile(file, label_frames(file, "A", [class_label("A", "A")], config.labels.widen_s))
+        labelled = LabelledFile(
+            file, label_frames(file, "A", [class_label("A", "A")], config.labels.event_padding_s)
+        )
         chosen, held = split_windows(list_windows([labelled], config), config)
         data = TrainingData([labelled], chosen, held, ["A/CALL"], normalisation([file]))
-        pairs = epoch_draw(chosen, config.train.batch, np.random.default_rng(0))
+        pairs = epoch_draw(chosen, config.train.batch_size, np.random.default_rng(0))
         next(iter(window_loader(data, chosen, pairs, [0], config, bench.backend, augment=True)))
         clock.end("training_windows_s")
         shots = shots_of(table, files["Q"], SHOTS)
-        support = find_support(shots, table.unknown(), file.frame_rate, file.n_frames, config.labels.widen_s)
+        support = find_support(
+            shots, table.unknown(), file.frame_rate, file.n_frames, config.labels.event_padding_s
+        )
         window, kind = config.windows.frames, config.finetune.support
         features = file.frames(0, support.query_start + window)
         support_windows(features, support, kind, window, kind.windows, np.random.default_rng(0))
@@ -162,8 +169,8 @@ def _bright(spans: np.ndarray, length_s: float, config: Config) -> Iterator[dict
 def _active(spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
     """1 in the frames of the spans, 0 elsewhere: (n_frames,)."""
     inside = np.zeros(n_frames)
-    widen_s, rate = config.labels.widen_s, config.features.frame_rate
-    for first, end in event_frames(spans[:, 0], spans[:, 1], rate, n_frames, widen_s):
+    padding_s, rate = config.labels.event_padding_s, config.features.frame_rate
+    for first, end in event_frames(spans[:, 0], spans[:, 1], rate, n_frames, padding_s):
         inside[first:end] = 1
     return inside
 
@@ -173,7 +180,7 @@ def _found(spans: np.ndarray, n_frames: int, config: Config) -> FrameScores:
     curve = (0.05 + 0.9 * _active(spans, n_frames, config)).astype(np.float32)
     curves, levels = dict.fromkeys(config.detect.methods, curve), dict.fromkeys(config.detect.methods, 0.9)
     rate, alike = config.features.frame_rate, np.ones(n_frames, np.float32)
-    return FrameScores("m.wav", rate, config.labels.widen_s, spans[:SHOTS], curves, levels, alike)
+    return FrameScores("m.wav", rate, config.labels.event_padding_s, spans[:SHOTS], curves, levels, alike)
 
 
 def _draw(folder: Path, file: FeatureFile, found: FrameScores, events: EventRows) -> None:

@@ -50,7 +50,7 @@ def training_batch(bench: Bench, count: int) -> Batch:
 
 def training_step(bench: Bench) -> dict[str, float]:
     """One step of the multitask training, both branches, with the configured batch."""
-    network, count = bench.network().train(), bench.config.train.batch
+    network, count = bench.network().train(), bench.config.train.batch_size
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     batch = training_batch(bench, count)
     taken = bench.seconds(lambda: training_work(bench, network, optimizer, batch))
@@ -69,7 +69,7 @@ def training_work(
 
 def training_parts(bench: Bench) -> dict[str, float]:
     """The same step, part by part."""
-    network, batch = bench.network().train(), training_batch(bench, bench.config.train.batch)
+    network, batch = bench.network().train(), training_batch(bench, bench.config.train.batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     training_work(bench, network, optimizer, batch)
     clock = Parts(bench)
@@ -133,9 +133,9 @@ def sed_branch(bench: Bench) -> dict[str, float]:
     once = time.perf_counter() - began
     row = _ticked(bench, "sed", bench.episode(MINUTE_S, network, training))
     ticks = row.pop("ticks")
-    late = ticks[settings.pseudo_from_step :]
-    row["step_s"] = float(np.median(ticks[1 : settings.pseudo_from_step]))
-    if len(late) > 1 and settings.pseudo_weight > 0:
+    late = ticks[settings.pseudo_labels.from_step :]
+    row["step_s"] = float(np.median(ticks[1 : settings.pseudo_labels.from_step]))
+    if len(late) > 1 and settings.pseudo_labels.weight > 0:
         row["step_with_pseudo_labels_s"] = float(np.median(late[1:]))
     return row | {"training_windows_once_s": once}
 
@@ -145,14 +145,14 @@ def training_windows(bench: Bench, config: Config, network: FewShotNetwork) -> L
     features, labels = training_crops(bench)
     settings = config.finetune.sed
     wanted = None if settings.batch_norm == "adapting" else labels > 0
-    half = settings.training_precision == "float16"
+    half = settings.replay.precision == "float16"
     return pass_frozen(network, features, labels, bench.backend, wanted, half)
 
 
 def training_crops(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of every class, with a class in four stretches of each, an eighth of its frames in all."""
+    """Windows of every class, with a class in four spans of each, an eighth of its frames in all."""
     settings = bench.config.finetune.sed
-    count, frames = settings.training_windows_per_class * CLASSES, settings.training_frames
+    count, frames = settings.replay.windows_per_class * CLASSES, settings.replay.crop_frames
     frames = min(frames, bench.config.windows.frames)
     shape = (count, len(bench.config.features.channels), frames, bench.config.features.mels)
     labels = np.zeros((count, frames), dtype=np.int64)
@@ -301,7 +301,7 @@ def query_pass(bench: Bench) -> dict[str, float]:
 
 
 def whole_events(bench: Bench) -> dict[str, float]:
-    """Likeness of a recording of ten minutes to its shots."""
+    """Similarity of a recording of ten minutes to its shots."""
     episode = bench.episode(10 * MINUTE_S, bench.network())
     return {"s": bench.seconds(lambda: shot_similarity(episode.features, episode.support), least=1)}
 

@@ -29,7 +29,6 @@ from fiveshot.network.losses import window_cross_entropy
 from fiveshot.network.model import FewShotNetwork
 
 QUERY_PASSES = 3  # of the published code in every step
-FAST = {"batch_norm": "frozen", "training_precision": "float16"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ def sed_step(bench: Bench) -> dict[str, float]:
     row = {"plain_s": plain, "s": taken, "times_faster": plain / taken}
     row["difference"] = difference(branch.encoder.block3.conv.weight.grad, gradient)
     if bench.config.finetune.sed.batch_norm != "frozen":
-        sed = bench.config.finetune.sed.model_copy(update=FAST)
+        sed = bench.config.finetune.sed
+        half = sed.replay.model_copy(update={"precision": "float16"})
+        sed = sed.model_copy(update={"batch_norm": "frozen", "replay": half})
         finetune = bench.config.finetune.model_copy(update={"sed": sed})
         config = bench.config.model_copy(update={"finetune": finetune})
         fast = _adaptation(bench, replace(episode, config=config), windows)
@@ -73,7 +74,7 @@ def sed_step(bench: Bench) -> dict[str, float]:
 
 
 def _stride(bench: Bench) -> int:
-    return bench.config.finetune.sed.training_stride
+    return bench.config.finetune.sed.replay.stride
 
 
 def _branch(bench: Bench, config: Config, network: FewShotNetwork, windows: Windows) -> SedBranch:
@@ -96,7 +97,7 @@ def _published(
 ) -> None:
     """Gradients of a step, every window through every block."""
     settings = bench.config.finetune.sed
-    stride = settings.training_stride
+    stride = settings.replay.stride
     training, classes = windows.training[phase::stride], windows.training_labels[phase::stride]
     chosen = slice(2 * phase, None, 2 * stride if settings.support_as_class else len(windows.support))
     own = np.where(windows.support_labels[chosen] == 1, 0, IGNORED)
@@ -107,7 +108,7 @@ def _published(
         pieces.append((windows.support[chosen], own))
     known = sum(int((labels != IGNORED).sum()) for _, labels in pieces)
     for features, labels in pieces:
-        _backward(bench, branch, features, labels, settings.training_weight / known, branch.all_classes)
+        _backward(bench, branch, features, labels, settings.replay.weight / known, branch.all_classes)
     labels = windows.support_labels
     frames = labels.shape[1] if settings.reduction == "sum" else labels.size
     _backward(bench, branch, windows.support, labels, settings.support_weight / frames, branch.two_way)

@@ -26,7 +26,7 @@ def training_plain(bench: Bench) -> dict[str, float]:
     and without dropout, which is drawn otherwise. `windows` is the batch, cut down to what the published way
     has memory for.
     """
-    count = min(bench.config.train.batch, AT_ONCE)
+    count = min(bench.config.train.batch_size, AT_ONCE)
     network, batch = bench.network().train(), training_batch(bench, count)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 

@@ -24,6 +24,7 @@ from speed_parts import training_windows, training_work
 from fiveshot.adaptation.finetune import finetune_recording
 from fiveshot.adaptation.learner import Learner
 from fiveshot.core.config import Config
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import Corpus, class_label
 from fiveshot.data.extraction import extract, write_features
 from fiveshot.data.feature_files import (
@@ -71,7 +72,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     """
     config, backend = bench.config, bench.backend
     steps = STEPS_ON_GPU if backend.device.type == "cuda" else STEPS_ON_CPU
-    per_class = math.ceil(steps * config.train.batch / CLASSES)
+    per_class = math.ceil(steps * config.train.batch_size / CLASSES)
     whole = config.train.windows_per_class
     short = config.train.model_copy(update={"windows_per_class": per_class})
     config = config.model_copy(update={"train": short})
@@ -81,7 +82,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
         clock.end("writing_features_s")
         classes = sorted({class_label(f"h{number}", "c") for number in range(HOURS)})
         labelled = [
-            LabelledFile(file, label_frames(file, f"h{number}", classes, config.labels.widen_s))
+            LabelledFile(file, label_frames(file, f"h{number}", classes, config.labels.event_padding_s))
             for number, file in enumerate(files)
         ]
         train, valid = split_windows(list_windows(labelled, config), config)
@@ -103,7 +104,7 @@ def training_corpus(bench: Bench) -> dict[str, float]:
     return {
         "s": spent["loading_and_training_s"],
         "windows_per_s": a_second,
-        "computing_share": alone * len(pairs) / config.train.batch / spent["loading_and_training_s"],
+        "computing_share": alone * len(pairs) / config.train.batch_size / spent["loading_and_training_s"],
         "estimated_minutes": in_all / a_second / 60,
         "windows_loaded_per_s": len(pairs) / spent["loading_s"],
         "windows_in_all": len(train.windows) + len(valid.windows),
@@ -120,7 +121,7 @@ def _stored_hour(folder: Path, number: int, config: Config) -> FeatureFile:
     block = rng.standard_normal((int(MINUTE_S * settings.frame_rate), settings.mels), dtype=np.float32)
     path = folder / f"{name}.h5"
     blocks = (dict.fromkeys(settings.channels, np.roll(block, minute, axis=0)) for minute in range(60))
-    write_blocks(path, recording, settings, {"made by": name}, blocks)
+    write_blocks(path, recording, settings, Provenance({"made by": name}), blocks)
     return open_features(path, settings)
 
 

@@ -65,7 +65,7 @@ class Canvas:
         self.axes.add_patch(FancyArrowPatch(*points[-2:], **head, **style))
 
     def strip(self, x: float, y: float, pieces: list[tuple[float, str, str]], height: float = 2.4) -> None:
-        """Stretches of frames side by side: (width, colour, word in it) each."""
+        """Spans of frames side by side: (width, colour, word in it) each."""
         for width, colour, word in pieces:
             self.axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor="white", lw=0.8))
             if word:
@@ -190,7 +190,7 @@ def draw_pseudo_labels(canvas: Canvas) -> None:
     """The lower row of the SED figure: how P(POS) becomes labels for the query."""
     text = "the smallest, over reconstructed windows,\nof the mean P(POS) on POS frames"
     canvas.box(2, 1.2, 40, 8, "Confidence level θ", text, fill=SED)
-    text = "POS where P(POS) > θ, background where\nP(POS) < θ − 0.2, else ignored; anew in each step"
+    text = "POS where P(POS) > θ, background where\nP(POS) < θ − 0.2, else ignored; again in each step"
     canvas.box(54, 1.2, 44, 8, "Pseudo-labels", text, fill=SED)
     canvas.arrow((58, 14.7), (58, 12.2), (22, 12.2), (22, 9.5), colour=SED_EDGE)
     canvas.note(32, 13.4, "P(POS) of reconstructed windows", size=8.5)

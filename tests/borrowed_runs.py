@@ -14,7 +14,12 @@ from fiveshot.run.borrowed import with_checkpoint
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
 
-QUICK = ("train.epochs=1", "finetune.sed.steps=2", "finetune.sed.pseudo_from_step=1", "detect.methods=[sed]")
+QUICK = (
+    "train.epochs=1",
+    "finetune.sed.steps=2",
+    "finetune.sed.pseudo_labels.from_step=1",
+    "detect.methods=[sed]",
+)
 
 
 @pytest.fixture(scope="module")

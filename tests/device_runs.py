@@ -13,7 +13,7 @@ QUICK = (
     "network.dropout=0",  # drawn otherwise on a GPU
     "compute.workers=1",
     "finetune.sed.steps=4",
-    "finetune.sed.pseudo_from_step=2",
+    "finetune.sed.pseudo_labels.from_step=2",
     "finetune.te_vad.steps=3",
 )
 VARIANTS = {
@@ -22,10 +22,18 @@ VARIANTS = {
     "fast forms": ("network.te_vad_resolution=step", "network.enrolment_pooling=time_and_mel"),
     "one branch": ("network.te_vad=none", "detect.methods=[sed]"),
     "baselines": ("detect.methods=[template, prototypical]",),
-    "finer steps": ("network.frames_per_step=2", "finetune.query_weight=0.5", "finetune.query_windows=4"),
-    "masks": ("train.time_mask_frames=8", "train.mel_mask_bands=4", "train.enrolment_frames=32"),
+    "finer steps": (
+        "network.frames_per_step=2",
+        "finetune.negatives.query_weight=0.5",
+        "finetune.negatives.query_windows=4",
+    ),
+    "masks": (
+        "train.augment.time_mask_frames=8",
+        "train.augment.mel_mask_bands=4",
+        "train.enrolment_frames=32",
+    ),
     "mined gaps": ("finetune.support.min_gap_frames=100000", "finetune.support.kind=mixed"),
-    "negatives": ("finetune.sed.negative_weight=0.1",),
+    "negatives": ("finetune.negatives.training_weight=0.1",),
 }
 
 

@@ -1,6 +1,6 @@
 """A tiny configuration, and recordings that are features without audio: the network in milliseconds.
 
-Events are stretches in which some mel bands are bright; the rest is noise.
+Events are spans in which some mel bands are bright; the rest is noise.
 """
 
 from dataclasses import replace
@@ -16,6 +16,7 @@ from fiveshot.adaptation.support import Support
 from fiveshot.core.compute import Backend, choose_backend
 from fiveshot.core.config import Config, load_config
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.data import feature_files as store
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Corpus, Recording
@@ -28,15 +29,15 @@ MELS = 16
 LOW, HIGH = slice(1, 6), slice(9, 14)  # bright bands of two kinds of event
 SETTINGS = (
     f"features.mels={MELS}",
-    "labels.widen_s=0",
+    "labels.event_padding_s=0",
     "windows.frames=64",
     "windows.hop_frames=16",
     "network.channels=8",
-    "network.heads=2",
+    "network.num_heads=2",
     "network.feed_forward=16",
     "network.lstm_units=8",
     "train.epochs=2",
-    "train.batch=16",
+    "train.batch_size=16",
     "train.learning_rate=1e-2",
     "train.te_vad_learning_rate=3e-3",
     "train.windows_per_class=16",
@@ -48,9 +49,9 @@ SETTINGS = (
     "finetune.sed.windows_per_step=8",
     "finetune.sed.head_learning_rate=1e-2",
     "finetune.sed.encoder_learning_rate=1e-3",
-    "finetune.sed.training_windows_per_class=4",
-    "finetune.sed.pseudo_from_step=30",
-    "finetune.sed.pseudo_windows=8",
+    "finetune.sed.replay.windows_per_class=4",
+    "finetune.sed.pseudo_labels.from_step=30",
+    "finetune.sed.pseudo_labels.windows=8",
     "finetune.te_vad.steps=40",
     "finetune.te_vad.windows_per_step=8",
     "finetune.te_vad.learning_rate=3e-3",
@@ -135,7 +136,7 @@ def make_recording(split: str, name: str, table: EventTable, n_frames: int, subs
 def write_recording(run: Run, config: Config, recording: Recording, values: np.ndarray, mark: str) -> None:
     """Write a feature file as the feature stage does, from ready features."""
     path = store.feature_path(run.features(config), recording)
-    store.write_blocks(path, recording, config.features, {"made by": mark}, [{"pcen": values}])
+    store.write_blocks(path, recording, config.features, Provenance({"made by": mark}), [{"pcen": values}])
 
 
 def training_recordings(run: Run, config: Config) -> tuple[Recording, ...]:

@@ -9,12 +9,12 @@ from conftest import ROOT, write_corpus
 # What tells of the call, not of its result.
 CALLS = ("log.txt", "config.yaml", "overrides.json", ".lock")
 TINY = """
-network: {channels: 8, heads: 2, feed_forward: 16}
+network: {channels: 8, num_heads: 2, feed_forward: 16}
 features: {mels: 32}
 windows: {frames: 128, hop_frames: 32}
 train:
   epochs: 1
-  batch: 8
+  batch_size: 8
   learning_rate: 1.0e-3
   windows_per_class: 4
   validation_windows_per_class: 2
@@ -24,12 +24,10 @@ finetune:
   sed:
     steps: 3
     windows_per_step: 4
-    training_windows_per_class: 2
-    training_frames: 128
-    pseudo_from_step: 2
-    pseudo_windows: 4
+    replay: {windows_per_class: 2, crop_frames: 128}
+    pseudo_labels: {from_step: 2, windows: 4}
   te_vad: {steps: 2, windows_per_step: 2}
-metric: {resamples: 20, pictures: 1}
+report: {resamples: 20, figures_per_subset: 1}
 compute: {workers: 1}
 """
 

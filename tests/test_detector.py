@@ -59,14 +59,14 @@ def test_an_array_gives_the_events_of_its_file(detector, scores, audio, shots):
 
 
 def test_events_can_be_taken_again_with_other_settings(scores):
-    lenient, strict = (len(scores.detect([f"detect.minimum={level}"])) for level in (0.0, 1.0))
+    lenient, strict = (len(scores.detect([f"detect.threshold.value={level}"])) for level in (0.0, 1.0))
     assert strict <= lenient
-    with pytest.raises(FiveshotError, match=r"train\.batch=3: only detect"):
-        scores.detect(["train.batch=3"])
+    with pytest.raises(FiveshotError, match=r"train\.batch_size=3: only detect"):
+        scores.detect(["train.batch_size=3"])
 
 
 def test_no_event_begins_before_the_last_shot_ends(scores, shots):
-    assert (scores.detect(["detect.minimum=0.0"]).onset_s >= shots.offset_s[-1] - 1e-9).all()
+    assert (scores.detect(["detect.threshold.value=0.0"]).onset_s >= shots.offset_s[-1] - 1e-9).all()
 
 
 BEYOND = (9e5, 9e5 + 1)
@@ -106,8 +106,8 @@ def test_a_folder_that_is_no_trained_run_is_named(place, tmp_path):
 
 
 def test_replayed_windows_of_other_settings_are_refused(place, tmp_path):
-    with pytest.raises(FiveshotError, match=r"training_windows_per_class was \d+, is 1"):
-        fiveshot.Detector.load(place / "run", ["finetune.sed.training_windows_per_class=1"])
+    with pytest.raises(FiveshotError, match=r"replay.windows_per_class was \d+, is 1"):
+        fiveshot.Detector.load(place / "run", ["finetune.sed.replay.windows_per_class=1"])
 
 
 def test_events_go_through_a_csv(tmp_path):

@@ -65,7 +65,7 @@ def test_the_shipped_settings_are_inside(installed):
     assert result.stdout.split() == ["128", "64"], result.stderr
 
 
-def test_an_unknown_verb_is_2_and_none_is_2_and_the_version_is_told(installed):
+def test_an_unknown_verb_is_2_and_none_is_2_and_the_version_is_reported(installed):
     for words, code in ((["frobnicate"], 2), ([], 2), (["--version"], 0), (["-h"], 0)):
         result = installed("-m", "fiveshot", *words)
         assert (result.returncode, "Traceback" in result.stderr) == (code, False)

@@ -56,7 +56,7 @@ def test_a_row_measures_and_both_ways_agree(quick, name):
 @pytest.mark.parametrize("changes", [(), ("support_as_class=false", "reduction=mean")])
 @pytest.mark.parametrize("frames", [32, 64])
 def test_the_published_step_is_the_configured_one_with_frozen_statistics_too(quick, changes, frames):
-    changes = ("batch_norm=frozen", f"training_frames={frames}", *changes)
+    changes = ("batch_norm=frozen", f"replay.crop_frames={frames}", *changes)
     row = speed.measure("sed_step", small_config(*(f"finetune.sed.{change}" for change in changes)))
     assert row["difference"] < SAME and "frozen_s" not in row
 

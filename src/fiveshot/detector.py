@@ -10,7 +10,7 @@ beside the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ import numpy as np
 
 from fiveshot.adaptation.joined import FrameReader, make_task
 from fiveshot.adaptation.learner import Learner, make_learner
-from fiveshot.adaptation.method import fit_and_predict
-from fiveshot.adaptation.similarity import shot_similarity
+from fiveshot.adaptation.method import score_episode
 from fiveshot.core.compute import choose_backend
-from fiveshot.core.config import Config, build_config, merge_settings
+from fiveshot.core.config import Config, build_config, load_saved_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.places import base_config, shipped_checkpoint, shipped_config
-from fiveshot.core.yaml import read_yaml
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
@@ -161,10 +159,10 @@ class Detector:
             files = Run(folder.parent.parent, checkpoint=folder)
         if not files.config.is_file():
             raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
-        config = build_config(merge_settings(read_yaml(files.config), settings), str(files.config))
+        config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
-        replay = read_replay(files.best, config)
+        replay = read_replay(files.best, info, config)
         return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(
@@ -205,22 +203,13 @@ class Detector:
         features, source = self.features(audio, sample_rate), _name(audio)
         elsewhere = None if shots_audio is None else self.features(shots_audio, shots_sample_rate)
         table = _table(source if elsewhere is None else _name(shots_audio), elsewhere or features, marked)
-        padding_s = self.config.labels.widen_s
+        padding_s = self.config.labels.event_padding_s
         task = make_task(features, table.positive(), table.unknown(), padding_s, elsewhere, list(reviewed))
         stem = Path(source).stem if name is None else name
         episode = self.learner.episode_of(task.features, task.support, subset, stem, source)
         names = self.config.detect.methods
-        branches, levels = fit_and_predict(names, episode, progress or (lambda _: None))
-        scores = FrameScores(
-            audio_name=source,
-            frame_rate=features.frame_rate,
-            widen_s=padding_s,
-            shots_s=task.shots_s,
-            branches=branches,
-            levels=levels,
-            similarity=shot_similarity(episode.features, episode.support),
-            before_frames=task.before_frames,
-        )
+        scores = score_episode(names, episode, source, task.shots_s, progress or (lambda _: None))
+        scores = replace(scores, before_frames=task.before_frames)
         return Scores(scores, self.config)
 
     def features(

@@ -21,12 +21,13 @@ from fiveshot.adaptation.joined import FrameReader
 from fiveshot.adaptation.method import load_method
 from fiveshot.core.config import settings_of
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, sha256
+from fiveshot.core.files import sha256
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import probe, read_blocks
 from fiveshot.data.corpus import Recording
 from fiveshot.data.events import Events
-from fiveshot.data.feature_files import LAYOUT, FeatureFile, open_features, stored_sources, write_blocks
+from fiveshot.data.feature_files import LAYOUT, FeatureFile, open_features, stored_provenance, write_blocks
 from fiveshot.data.features import feature_blocks
 from fiveshot.data.recordings import DEFAULT_LABEL, Shots
 from fiveshot.detection.event_lists import at_least, merge_close, not_overlapping, with_verdicts
@@ -93,7 +94,7 @@ class Listing:
 
 def fixed_threshold(value: float) -> list[str]:
     """Settings under which an event is what lies above this P(POS)."""
-    return ["detect.threshold=fixed", f"detect.minimum={float(value)!r}"]
+    return ["detect.threshold.mode=fixed", f"detect.threshold.value={float(value)!r}"]
 
 
 def limits_of(shots: Events) -> tuple[float, float]:
@@ -197,7 +198,7 @@ class Workshop:
         """What scores depend on besides audio, shots and marks."""
         learner, config = self.detector.learner, self.detector.config
         methods = {name: load_method(name).depends_on(config) for name in config.detect.methods}
-        of_episode = settings_of(config, "seed", "labels.widen_s", "finetune.support")
+        of_episode = settings_of(config, "seed", "labels.event_padding_s", "finetune.support")
         return {"methods": methods, "episode": of_episode, "checkpoint": learner.checkpoint}
 
     @property
@@ -221,9 +222,10 @@ class Workshop:
     def _opened(self, path: Path) -> FeatureFile:
         settings = self.detector.config.features
         info = probe(path)
-        sources = {"layout": LAYOUT, "audio": sha256(path), "features": settings.model_dump(mode="json")}
-        file = self.folder / "features" / f"{fingerprint(sources)[:24]}.h5"
-        if stored_sources(file) != sources:
+        features = settings.model_dump(mode="json")
+        sources = Provenance({"layout": LAYOUT, "audio": sha256(path), "features": features})
+        file = self.folder / "features" / f"{sources.digest[:24]}.h5"
+        if stored_provenance(file) != sources:
             nothing = np.empty(0)
             table = EventTable(nothing, nothing, np.empty(0, object), np.empty(0, object), path.name)
             recording = Recording(
@@ -255,13 +257,14 @@ class Workshop:
         features = self.features(path)
         elsewhere = None if shots.path.resolve() == path.resolve() else self.features(shots.path)
         pieces = [(self.features(file), events) for file, events in reviewed]
-        sources = self._settings | {
+        values = self._settings | {
             "features": features.mark,
             "shots": _content(shots.shots),
             "shots_features": elsewhere.mark if elsewhere else None,
             "reviewed": [[file.mark, _content(events)] for file, events in pieces],
         }
-        file = self.folder / "scores" / f"{fingerprint(sources)[:24]}.h5"
+        sources = Provenance(json.loads(json.dumps(values)))
+        file = self.folder / "scores" / f"{sources.digest[:24]}.h5"
         try:
             return Scores(FrameScores.read(file), self.detector.config), file
         except FiveshotError:
@@ -272,7 +275,7 @@ class Workshop:
         )
         # Whether a file was searched from Python or from here, its scores are the same; names are not part.
         named = replace(scores.frame_scores, audio_name=path.name)
-        named.write(file, dict.fromkeys(named.branches, json.loads(json.dumps(sources))))
+        named.write(file, dict.fromkeys(named.branches, sources))
         return Scores(named, self.detector.config), file
 
 

@@ -173,7 +173,9 @@ def test_the_confidence_level_is_the_lowest_mean_over_the_support_windows():
 def test_training_windows_as_negatives_pull_their_own_sounds_down():
     # One training class sounds like the shots: as background it must cost them their probability.
     without, against = (
-        inside_and_outside(fitted("sed", f"finetune.sed.negative_weight={weight}").probability)[0].mean()
+        inside_and_outside(fitted("sed", f"finetune.negatives.training_weight={weight}").probability)[
+            0
+        ].mean()
         for weight in (0, 12)  # the support is a sum over its 12 windows
     )
     assert against < 0.5 * without
@@ -251,7 +253,7 @@ def test_enough_gap_frames_are_not_added_to():
 @pytest.mark.parametrize("branch", ["sed", "te_vad"])
 @pytest.mark.parametrize("n_frames", [80, 81, 100])
 def test_a_recording_with_neither_gaps_nor_a_query_has_defined_probabilities(branch, n_frames):
-    changes = ("finetune.sed.steps=4", "finetune.sed.pseudo_from_step=2", "finetune.te_vad.steps=2")
+    changes = ("finetune.sed.steps=4", "finetune.sed.pseudo_labels.from_step=2", "finetune.te_vad.steps=2")
     shots = adjoining()
     found = fitted(branch, *changes, values=bright(n_frames, shots, 5), shots=shots)
     assert found.probability.shape == (n_frames,)
@@ -275,7 +277,7 @@ def test_windows_longer_than_the_recording_are_no_obstacle(branch):
 
 def test_query_windows_as_background_lie_in_the_query_and_only_where_they_are_asked_for():
     made, off = network(), small_config()
-    on = small_config("finetune.query_weight=0.1", "finetune.query_windows=3")
+    on = small_config("finetune.negatives.query_weight=0.1", "finetune.negatives.query_windows=3")
     found = query_background(episode_of(on, made), "x")
     assert len(found) == 3 and torch.all(found.labels == 0)
     assert query_background(episode_of(off, made), "x") is None
@@ -283,7 +285,7 @@ def test_query_windows_as_background_lie_in_the_query_and_only_where_they_are_as
 
 @pytest.mark.parametrize("branch", ["sed", "te_vad"])
 def test_query_windows_as_background_lower_what_the_support_does_not_hold(branch):
-    with_query = fitted(branch, "finetune.query_weight=1.0").probability
+    with_query = fitted(branch, "finetune.negatives.query_weight=1.0").probability
     without = fitted(branch).probability
     assert inside_and_outside(with_query)[0].mean() < inside_and_outside(without)[0].mean()
 
@@ -292,8 +294,8 @@ def test_query_windows_as_background_lower_what_the_support_does_not_hold(branch
 def test_fewer_windows_than_a_step_takes_are_no_obstacle(of_query, of_support, in_a_step):
     found = fitted(
         "te_vad",
-        "finetune.query_weight=1.0",
-        f"finetune.query_windows={of_query}",
+        "finetune.negatives.query_weight=1.0",
+        f"finetune.negatives.query_windows={of_query}",
         f"finetune.support.windows={of_support}",
         f"finetune.te_vad.windows_per_step={in_a_step}",
         "finetune.te_vad.steps=2",

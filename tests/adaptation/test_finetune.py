@@ -1,6 +1,6 @@
 """The fine-tuning stage: what is kept, what is made again, and that one bad recording stops no other."""
 
-import json
+import logging
 import shutil
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from small import (
     small_config,
     small_corpus,
     small_training_data,
+    training_recordings,
     write_recording,
 )
 
@@ -23,17 +24,20 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.learner import load_learner
 from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.provenance import Provenance
+from fiveshot.core.renamed_keys import leaves, nested
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
+from fiveshot.training.replay import Replay, has_replay, keep_replay, replay_path
 from fiveshot.training.windows import labelled_files
 
-SOURCES = {"sed": {"steps": 1}, "te_vad": {"steps": 2}}
+SOURCES = {"sed": Provenance({"steps": 1}), "te_vad": Provenance({"steps": 2})}
 QUICK = (
     "train.epochs=1",
     "finetune.sed.steps=4",
-    "finetune.sed.pseudo_from_step=2",
+    "finetune.sed.pseudo_labels.from_step=2",
     "finetune.te_vad.steps=3",
 )
 
@@ -86,7 +90,7 @@ def probabilities():
     return FrameScores(
         audio_name="a.wav",
         frame_rate=86.1328125,
-        widen_s=0.025,
+        padding_s=0.025,
         shots_s=np.arange(10.0).reshape(5, 2) / 3,
         branches={"sed": np.linspace(0, 1, 50, dtype=np.float32), "te_vad": np.zeros(50, np.float32)},
         levels={"sed": 0.9, "te_vad": 1 / 3},
@@ -98,7 +102,7 @@ def test_probabilities_come_back_as_they_were(tmp_path):
     written = probabilities()
     written.write(tmp_path / "deep" / "a.h5", SOURCES)
     read = FrameScores.read(tmp_path / "deep" / "a.h5")
-    for field in ("audio_name", "frame_rate", "widen_s", "levels"):
+    for field in ("audio_name", "frame_rate", "padding_s", "levels"):
         assert getattr(read, field) == getattr(written, field)
     assert np.array_equal(read.shots_s, written.shots_s)
     assert np.array_equal(read.similarity, written.similarity)
@@ -187,7 +191,9 @@ def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
     right = stage.bytes()
     old = FrameScores.read(stage.path())
     with h5py.File(stage.path()) as file:
-        sources = {name: json.loads(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches}
+        sources = {
+            name: Provenance.from_json(bytes(file[name].attrs["made_from"]).decode()) for name in old.branches
+        }
     replace(old, audio_name="wrong.wav").write(stage.path(), sources)
     assert stage() == first and stage.fits == []
     assert stage.bytes() == right
@@ -195,8 +201,8 @@ def test_a_name_kept_from_the_csv_by_an_earlier_version_follows_the_file(stage):
 
 def test_another_threshold_needs_no_fitting(stage):
     stage()
-    few, _ = stage("detect.threshold=fixed", "detect.minimum=1")
-    many, _ = stage("detect.threshold=fixed", "detect.minimum=0")
+    few, _ = stage("detect.threshold.mode=fixed", "detect.threshold.value=1")
+    many, _ = stage("detect.threshold.mode=fixed", "detect.threshold.value=0")
     assert stage.fits == [] and len(few) < len(many)
 
 
@@ -207,7 +213,7 @@ def test_training_windows_pass_the_frozen_blocks_once_and_only_where_a_branch_is
     assert passed == []
     stage()
     assert passed == [1]
-    stage("detect.minimum=0.9")
+    stage("detect.threshold.value=0.9")
     assert passed == [1]
 
 
@@ -242,14 +248,14 @@ def test_branches_fitted_one_by_one_are_those_fitted_together(stage):
         "finetune.sed.steps=5",
         "finetune.support.kind=natural",
         "seed=99",
-        "labels.widen_s=0.01",
+        "labels.event_padding_s=0.01",
         "windows.hop_frames=20",
-        "detect.median_frames=3",
-        "detect.long_shot_frames=9",
-        "detect.long_smooth_frames=9",
+        "finetune.sed.pseudo_labels.median_frames=3",
+        "finetune.sed.pseudo_labels.long_shot_frames=9",
+        "finetune.sed.pseudo_labels.long_smooth_frames=9",
     ],
 )
-def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
+def test_settings_that_shape_the_probabilities_regenerate_them(stage, change):
     stage("detect.methods=[sed]")
     stage("detect.methods=[sed]", change)
     assert stage.fits == ["sed"] * 2
@@ -260,7 +266,7 @@ def test_settings_that_shape_the_probabilities_make_them_anew(stage, change):
     [
         ("finetune.sed.steps=5", "sed"),
         ("finetune.te_vad.steps=5", "te_vad"),
-        ("detect.median_frames=3", "sed"),
+        ("finetune.sed.pseudo_labels.median_frames=3", "sed"),
     ],
 )
 def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitted):
@@ -271,10 +277,10 @@ def test_the_settings_of_one_branch_leave_the_other_alone(stage, change, refitte
     other = {"sed": "te_vad", "te_vad": "sed"}[refitted]
     after = FrameScores.read(stage.path())
     assert np.array_equal(after.branches[other], before.branches[other])
-    assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "detect" in change
+    assert not np.array_equal(after.branches[refitted], before.branches[refitted]) or "median" in change
 
 
-def test_another_checkpoint_makes_them_anew(stage):
+def test_another_checkpoint_regenerates_them(stage):
     stage("detect.methods=[sed]")
     config = small_config(*QUICK, "seed=4")
     other = Run(stage.run.folder.parent / "other")
@@ -286,7 +292,7 @@ def test_another_checkpoint_makes_them_anew(stage):
     assert stage.fits == ["sed"] * 2
 
 
-def test_other_features_make_only_their_recording_anew(stage):
+def test_other_features_regenerate_only_their_recording(stage):
     stage("detect.methods=[sed]")
     config = small_config()
     write_recording(stage.run, config, stage.corpus.test[1], bright(420, SHOTS + QUERY_EVENTS, 11), "other")
@@ -295,7 +301,7 @@ def test_other_features_make_only_their_recording_anew(stage):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "without a dataset"])
-def test_a_damaged_probability_file_is_made_anew(stage, damage):
+def test_a_damaged_probability_file_is_regenerated(stage, damage):
     first = stage("detect.methods=[sed]")
     path, data = stage.path(), stage.bytes()
     if damage == "without a dataset":
@@ -341,7 +347,7 @@ def test_the_order_of_the_recordings_changes_nothing(stage):
 def test_one_bad_recording_does_not_stop_the_others(stage):
     config = small_config()
     feature_path(stage.run.features(config), stage.corpus.test[0]).write_bytes(b"no features")
-    detections, problems = stage("detect.threshold=fixed", "detect.minimum=0")
+    detections, problems = stage("detect.threshold.mode=fixed", "detect.threshold.value=0")
     (problem,) = problems
     assert problem.path == stage.corpus.test[0].audio and "damaged file of features" in problem.message
     assert {d.audio_name for d in detections} == {"y.wav"}
@@ -387,13 +393,89 @@ def test_without_recordings_to_detect_in_the_folder_is_named(stage):
 
 def test_a_checkpoint_of_other_classes_is_refused(stage):
     config = small_config(*QUICK)
-    files, classes, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
-    assert load_learner(stage.run, files, classes, config, cpu(config)).network.sed.out_features == 3
-    with pytest.raises(FiveshotError, match="trained on 2 classes"):
-        load_learner(stage.run, files, [*classes, "more"], config, cpu(config))
+    trained_on = stage.corpus.train
+    learner, _ = load_learner(stage.run, trained_on, config, cpu(config), strict=True)
+    assert learner.network.sed.out_features == 3
+    one_class = trained_on[1::2]
+    with pytest.raises(FiveshotError, match="trained on 2 classes, not on the 1 of this corpus"):
+        load_learner(stage.run, one_class, config, cpu(config), strict=True)
 
 
-@pytest.mark.parametrize("change", ["training_windows_per_class=0", "training_weight=0"])
+def branches_of(stage, *changes, corpus=None):
+    """P(POS) of the first recording, fitted again."""
+    stage.path().unlink(missing_ok=True)
+    _, problems = stage("detect.methods=[sed]", *changes, corpus=corpus)
+    assert not problems
+    return FrameScores.read(stage.path()).branches["sed"]
+
+
+def with_replay(stage):
+    """The corpus without training recordings, after their windows were kept beside the checkpoint."""
+    config = small_config(*QUICK)
+    files, _, _ = labelled_files(stage.run, config, stage.corpus.train, strict=True)
+    keep_replay(stage.run.best, files, config)
+    shutil.rmtree(stage.run.features(config) / "train")
+    return replace(stage.corpus, train=())
+
+
+def test_windows_beside_the_checkpoint_give_the_scores_of_windows_from_training_features(stage, caplog):
+    caplog.set_level(logging.INFO, "fiveshot")
+    drawn = branches_of(stage)
+    assert "training windows are drawn again from the training features" in caplog.text
+    caplog.clear()
+    read = branches_of(stage, corpus=with_replay(stage))
+    assert "drawn again" not in caplog.text
+    assert np.array_equal(drawn, read)
+
+
+def test_windows_of_other_settings_are_drawn_again_where_there_are_training_features(stage, caplog):
+    caplog.set_level(logging.INFO, "fiveshot")
+    drawn = branches_of(stage, "finetune.sed.replay.windows_per_class=3")
+    bare = with_replay(stage)
+    with pytest.raises(FiveshotError, match=r"replay\.h5: drawn with other settings .*windows_per_class"):
+        stage("detect.methods=[sed]", "finetune.sed.replay.windows_per_class=3", corpus=bare)
+    training_recordings(stage.run, small_config(*QUICK))
+    again = branches_of(stage, "finetune.sed.replay.windows_per_class=3")
+    assert np.array_equal(drawn, again)
+
+
+def test_damaged_windows_are_drawn_again_or_named(stage):
+    drawn, bare = branches_of(stage), with_replay(stage)
+    path = replay_path(stage.run.best)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(FiveshotError, match=r"replay\.h5"):
+        stage("detect.methods=[sed]", corpus=bare)
+    training_recordings(stage.run, small_config(*QUICK))
+    assert np.array_equal(branches_of(stage), drawn)
+
+
+def test_windows_from_other_recordings_than_the_checkpoint_are_not_replayed(stage):
+    bare, path = with_replay(stage), replay_path(stage.run.best)
+    stored = Replay.read(path)
+    replace(stored, recordings=stored.recordings[1:]).write(path)
+    with pytest.raises(FiveshotError, match=r"drawn from other recordings than best\.pt was trained on"):
+        stage("detect.methods=[sed]", corpus=bare)
+
+
+def test_windows_kept_by_a_version_with_other_keys_are_read(stage):
+    with_replay(stage)
+    path = replay_path(stage.run.best)
+    stored = Replay.read(path)
+    flat = dict(leaves(stored.settings.values))
+    old = {
+        **nested({name: value for name, value in flat.items() if name.split(".")[0] in ("seed", "features")}),
+        "labels": {"widen_s": 0.0, "cut_events": "ignore"},
+        "windows": {"frames": 64, "hop_frames": 16, "background_share": 0.0},
+        "window_classes": "rotation",
+        "training_windows_per_class": 4,
+        "training_frames": 431,
+    }
+    replace(stored, settings=Provenance(old)).write(path)
+    assert has_replay(stage.run.best, small_config(*QUICK))
+    assert not Replay.read(path).settings.differences(stored.settings)
+
+
+@pytest.mark.parametrize("change", ["replay.windows_per_class=0", "replay.weight=0"])
 def test_the_training_windows_can_be_left_out(stage, change):
     _, problems = stage("detect.methods=[sed]", f"finetune.sed.{change}")
     assert not problems and stage.fits == ["sed"] * 2

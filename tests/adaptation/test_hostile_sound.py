@@ -94,14 +94,14 @@ CONFIG = small_config(
     "train.epochs=1",
     "train.segment_windows=1",
     "finetune.sed.steps=3",
-    "finetune.sed.pseudo_from_step=1",
-    "finetune.sed.negative_weight=0.1",
+    "finetune.sed.pseudo_labels.from_step=1",
+    "finetune.negatives.training_weight=0.1",
     "finetune.te_vad.steps=2",
-    "finetune.query_weight=0.1",
+    "finetune.negatives.query_weight=0.1",
     "finetune.support.kind=mixed",
-    "metric.pictures=2",
-    "metric.resamples=20",
-    "detect.likeness=0.5",
+    "report.figures_per_subset=2",
+    "report.resamples=20",
+    "detect.min_similarity=0.5",
     "compute.workers=1",
 )
 
@@ -138,7 +138,9 @@ def test_both_branches_say_finite_things_of_any_sound(network, name, deviation):
     values, spans = features_of(name), np.minimum(SOUNDS[name][1], len(SOUNDS[name][0]) / RATE)
     file, shots = Frames(values), table(spans[:5])
     source = NormalisedFeatures(file, Normalisation(values.mean((1, 2)), np.full(2, deviation, np.float32)))
-    support = find_support(shots, table(spans[:0]), file.frame_rate, file.n_frames, CONFIG.labels.widen_s)
+    support = find_support(
+        shots, table(spans[:0]), file.frame_rate, file.n_frames, CONFIG.labels.event_padding_s
+    )
     check_shots(support, name)
     replay = pass_frozen(
         network, np.zeros((2, 2, 64, 16), np.float32), np.ones((2, 64), np.int64), cpu(CONFIG)
@@ -193,7 +195,7 @@ def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
         name: np.array([(e.onset_s, e.offset_s) for e in detections if e.audio_name == name])
         for name in {e.audio_name for e in detections}
     }
-    report = evaluate(corpus_references(corpus.test), predictions, config.metric.resamples)
+    report = evaluate(corpus_references(corpus.test), predictions, config.report.resamples)
     write_json(run.report, report)  # which takes no NaN
     targets, problems = draw_detections(run, config, corpus.test, predictions)
     assert len(targets) == 2 and problems == []

@@ -83,7 +83,7 @@ def published_adaptation(*changes):
         [
             "windows.frames=87",
             "windows.hop_frames=40",
-            "finetune.sed.pseudo_from_step=2",
+            "finetune.sed.pseudo_labels.from_step=2",
             "compute.device=cpu",
             *changes,
         ],
@@ -189,7 +189,9 @@ def labelled(count, seed, value=1, band=LOW):
 
 
 def adaptation_of(*changes, half=False):
-    config = small_config("finetune.sed.windows_per_step=12", "finetune.sed.pseudo_from_step=1", *changes)
+    config = small_config(
+        "finetune.sed.windows_per_step=12", "finetune.sed.pseudo_labels.from_step=1", *changes
+    )
     made, backend = network(), cpu(config)
     support = pass_frozen(made, *labelled(12, 0), backend)
     classes = [labelled(4, 50, 1, LOW), labelled(4, 90, 2, HIGH)]
@@ -257,7 +259,7 @@ def test_the_class_loss_is_a_mean_over_class_frames_with_the_own_positives_as_cl
 
 
 def test_training_windows_as_negatives_are_background_wherever_they_are_labelled():
-    adaptation = adaptation_of("finetune.sed.batch_norm=frozen", "finetune.sed.negative_weight=0.5")
+    adaptation = adaptation_of("finetune.sed.batch_norm=frozen", "finetune.negatives.training_weight=0.5")
     data = adaptation.data
     logits = plain_logits(adaptation, data.training, adaptation.branch.two_way)[1::4]
     wanted = 0.5 * cross_entropy(logits, torch.zeros_like(data.training.labels[1::4])).mean()
@@ -289,13 +291,13 @@ def test_chunks_give_the_gradients_of_batches_with_statistics_of_their_own(size)
 
 
 def repeating_windows(made, count=40):
-    """Windows put together from the same three stretches, as reconstructed ones are."""
+    """Windows put together from the same three spans, as reconstructed ones are."""
     rng = np.random.default_rng(4)
-    stretches = [
+    spans = [
         bright(length, [(2, length - 2)], seed, (LOW, HIGH)[seed % 2])
         for seed, length in enumerate((24, 40, 16))
     ]
-    rows = [np.concatenate([stretches[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
+    rows = [np.concatenate([spans[i] for i in rng.permutation(3)])[:64] for _ in range(count)]
     labels = rng.integers(0, 2, (count, 16)).repeat(4, axis=1)
     return pass_frozen(made, np.array(rows, np.float32)[:, None], labels, cpu(CONFIG))
 
@@ -396,8 +398,8 @@ def test_pseudo_labels_once_are_those_of_their_first_step():
     labels = {}
     for rounds in ("once", "every_step"):
         adaptation = adaptation_of(
-            f"finetune.sed.pseudo_rounds={rounds}",
-            "finetune.sed.pseudo_margin=0",
+            f"finetune.sed.pseudo_labels.rounds={rounds}",
+            "finetune.sed.pseudo_labels.margin=0",
             "finetune.sed.head_learning_rate=0.3",
         )
         labels[rounds] = []
@@ -407,7 +409,7 @@ def test_pseudo_labels_once_are_those_of_their_first_step():
                 [(part.chosen.tolist(), part.labels.tolist()) for part in adaptation.pseudo or []]
             )
     once, every = labels["once"], labels["every_step"]
-    assert once[0] == [] == every[0]  # the first step is before pseudo_from_step
+    assert once[0] == [] == every[0]  # the first step is before from_step
     assert once[1] == once[2] == once[4] and once[1]
     assert any(every[1] != later for later in every[2:])
 
@@ -461,9 +463,9 @@ def test_pseudo_labelled_windows_follow_the_order_they_are_looked_through():
 
 
 def test_cut_training_windows_are_refused_where_statistics_adapt():
-    with pytest.raises(FiveshotError, match=r"finetune\.sed\.training_frames.*finetune\.sed\.batch_norm"):
-        small_config("finetune.sed.training_frames=32")
-    assert small_config("finetune.sed.training_frames=32", "finetune.sed.batch_norm=frozen")
+    with pytest.raises(FiveshotError, match=r"finetune\.sed\.replay\.crop_frames.*finetune\.sed\.batch_norm"):
+        small_config("finetune.sed.replay.crop_frames=32")
+    assert small_config("finetune.sed.replay.crop_frames=32", "finetune.sed.batch_norm=frozen")
 
 
 def test_statistics_can_be_recalculated_twice_with_one_result():

@@ -1,4 +1,4 @@
-"""Likeness: shots laid over the recording, measured against how like each other the shots are."""
+"""Similarity: shots laid over the recording, measured against how similar the shots are to each other."""
 
 import numpy as np
 import pytest

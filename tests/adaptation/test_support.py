@@ -31,9 +31,9 @@ def numbered(n_frames=N_FRAMES):
     return np.broadcast_to(np.arange(n_frames, dtype=np.float32)[None, :, None], (1, n_frames, 2))
 
 
-def found(shots=SHOTS, unknown=(), n_frames=N_FRAMES, widen_s=0.0):
+def found(shots=SHOTS, unknown=(), n_frames=N_FRAMES, padding_s=0.0):
     unknown = events(unknown, ["UNK"] * len(unknown))
-    return find_support(events(shots), unknown, RATE, n_frames, widen_s)
+    return find_support(events(shots), unknown, RATE, n_frames, padding_s)
 
 
 def settings_of(*changes):
@@ -98,15 +98,15 @@ def test_shots_from_the_first_frame_on_without_a_pause_leave_no_gap_at_all():
 
 
 def test_widened_shots_take_their_margins_from_the_gaps():
-    support = found(widen_s=2 / RATE)
+    support = found(padding_s=2 / RATE)
     assert support.shots[0].tolist() == [18, 32]
     assert support.gaps[:2].tolist() == [[0, 18], [32, 48]]
 
 
 def test_the_query_starts_behind_the_last_shot_as_widened():
-    support = found(widen_s=2 / RATE)
+    support = found(padding_s=2 / RATE)
     assert support.query_start == support.shots[-1, 1] == 212
-    assert found(widen_s=2 / RATE, n_frames=211).query_start == 211
+    assert found(padding_s=2 / RATE, n_frames=211).query_start == 211
 
 
 def test_a_shot_beyond_the_recording_is_named_by_its_number():

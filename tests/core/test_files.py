@@ -4,11 +4,9 @@ import hashlib
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import atomic_write, fingerprint, read_json, sha256, write_json, write_text
+from fiveshot.core.files import atomic_write, read_json, sha256, write_json, write_text
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):
@@ -99,10 +97,3 @@ def test_the_digest_of_a_file_is_that_of_all_its_bytes(tmp_path):
     data = os.urandom((1 << 20) + 17)
     (tmp_path / "a").write_bytes(data)
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
-
-
-@given(st.dictionaries(st.text(), st.integers()), st.text(), st.integers())
-def test_fingerprints_are_equal_exactly_for_equal_values(value, key, number):
-    assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
-    changed = {**value, key: number}
-    assert (fingerprint(changed) == fingerprint(value)) == (changed == value)

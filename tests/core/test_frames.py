@@ -66,7 +66,7 @@ def test_stitching_gives_what_the_published_program_gives(number):
 def test_the_median_filter_of_detection_is_that_of_the_published_program(number):
     golden = np.load(DATA / "stitch.npz")
     binary, expected = golden[f"binary{number}"], golden[f"median5_{number}"]
-    changes = ("detect.threshold=fixed", "detect.median_frames=5", "detect.shortest_share=0")
+    changes = ("detect.threshold.mode=fixed", "detect.median_frames=5", "detect.shortest_fraction=0")
     settings = base_config("detect.methods=[sed]", *changes).detect
     lead = 8  # frames of the shots, before the query
     shots, alike = np.tile([0, (lead + 0.5) / FRAME_RATE], (5, 1)), np.ones(lead + len(binary))
@@ -98,15 +98,15 @@ def test_without_widening_an_event_comes_back_within_half_a_frame_too(onset_s, l
 
 
 @given(st.floats(0, 9.99), st.floats(1e-5, 5), st.sampled_from([0.0, WIDEN_S]))
-def test_every_event_inside_a_recording_owns_a_frame_of_it(onset_s, length_s, widen_s):
+def test_every_event_inside_a_recording_owns_a_frame_of_it(onset_s, length_s, padding_s):
     n_frames = 1 + int(10 * FRAME_RATE)
     offset_s = min(onset_s + length_s, 10.0)
-    ((first, end),) = event_frames(np.array([onset_s]), np.array([offset_s]), FRAME_RATE, n_frames, widen_s)
+    ((first, end),) = event_frames(np.array([onset_s]), np.array([offset_s]), FRAME_RATE, n_frames, padding_s)
     assert 0 <= first < end <= n_frames
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_runs_are_the_stretches_of_true_values(mask):
+def test_runs_are_the_spans_of_true_values(mask):
     spans = contiguous_regions(np.array(mask, bool))
     rebuilt = np.zeros(len(mask), bool)
     for first, end in spans:

@@ -179,7 +179,7 @@ def test_a_mistake_in_a_csv_is_a_problem(folder):
     the_problem(folder, "Training_Set/FROG/x.csv", "line 2, column 'CALL' is 'MAYBE'")
 
 
-def test_damage_of_audio_and_csv_is_told_at_once(folder):
+def test_damage_of_audio_and_csv_is_reported_at_once(folder):
     folder.recording("Training_Set/FROG/x", "", duration_s=0)
     assert [problem.path.name for problem in folder.read().problems] == ["x.wav", "x.csv"]
 

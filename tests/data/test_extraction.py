@@ -30,7 +30,7 @@ def contents(root):
 
 
 @pytest.fixture
-def told(caplog):
+def logged(caplog):
     """The last line that was logged, or others counted from the end."""
     logger = logging.getLogger("fiveshot")
     propagate, logger.propagate = logger.propagate, True
@@ -39,22 +39,22 @@ def told(caplog):
     logger.propagate = propagate
 
 
-def test_every_recording_gets_a_file_with_its_frames(shared_corpus_root, tmp_path, told):
+def test_every_recording_gets_a_file_with_its_frames(shared_corpus_root, tmp_path, logged):
     corpus = read_corpus(shared_corpus_root)
     assert extract(corpus, tmp_path, ONE_WORKER) == []
-    assert "5 extracted, 0 unchanged, 0 failed" in told()
+    assert "5 extracted, 0 unchanged, 0 failed" in logged()
     for recording in corpus.train + corpus.test:
         file = open_features(feature_path(tmp_path, recording), ONE_WORKER.features)
         assert file.frames().shape == (1, 1 + int(8.0 * 22050) // 256, 128)
     assert len(contents(tmp_path)) == 5
 
 
-def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, told):
+def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, logged):
     features = tmp_path / "features"
     extract(read_corpus(corpus_root), features, ONE_WORKER)
     before = contents(features)
     extract(read_corpus(corpus_root), features, ONE_WORKER)
-    assert "0 extracted, 5 unchanged, 0 failed" in told()
+    assert "0 extracted, 5 unchanged, 0 failed" in logged()
 
     csv = corpus_root / "Training_Set" / "BIRD" / "one.csv"
     csv.write_text(csv.read_text().replace("POS", "UNK", 1))
@@ -62,25 +62,25 @@ def test_only_what_changed_is_extracted_again(corpus_root, tmp_path, told):
     damaged.write_bytes(damaged.read_bytes()[:5000])
     corpus = read_corpus(corpus_root)
     extract(corpus, features, ONE_WORKER)
-    assert "2 extracted, 3 unchanged, 0 failed" in told()
-    assert "1 made anew, as csv changed" in told(-2, -3)
-    assert "1 made anew, as they were damaged" in told(-2, -3)
+    assert "2 extracted, 3 unchanged, 0 failed" in logged()
+    assert "1 regenerated, as csv changed" in logged(-2, -3)
+    assert "1 regenerated, as they were damaged" in logged(-2, -3)
     after = contents(features)
     assert {path.name for path in before if before[path] != after[path]} == {"one.h5"}
     one = next(item for item in corpus.train if item.name == "one")
     assert open_features(feature_path(features, one), ONE_WORKER.features).events == one.events
 
 
-def test_other_settings_extract_everything_again(corpus_root, tmp_path, told):
+def test_other_settings_extract_everything_again(corpus_root, tmp_path, logged):
     corpus = read_corpus(corpus_root, need_train=False)
     extract(corpus, tmp_path / "features", ONE_WORKER)
     extract(corpus, tmp_path / "features", base_config("compute.workers=1", "features.pcen.gain=0.9"))
-    assert "1 extracted, 0 unchanged, 0 failed" in told()
-    assert "as features.pcen.gain was 0.98, is 0.9" in told(-2)
+    assert "1 extracted, 0 unchanged, 0 failed" in logged()
+    assert "as features.pcen.gain was 0.98, is 0.9" in logged(-2)
 
 
 @pytest.mark.slow
-def test_a_recording_with_a_damaged_middle_is_told_and_the_others_are_done(corpus_root, tmp_path, told):
+def test_a_recording_with_a_damaged_middle_is_reported_and_the_others_are_done(corpus_root, tmp_path, logged):
     audio = corpus_root / "Training_Set" / "FROG" / "three.flac"
     damage_in_the_middle(audio)
     corpus = read_corpus(corpus_root)
@@ -88,7 +88,7 @@ def test_a_recording_with_a_damaged_middle_is_told_and_the_others_are_done(corpu
     (problem,) = extract(corpus, tmp_path / "one", ONE_WORKER)
     assert problem.path == audio
     assert str(problem).count(str(audio)) == 1
-    assert "4 extracted, 0 unchanged, 1 failed" in told()
+    assert "4 extracted, 0 unchanged, 1 failed" in logged()
     files = contents(tmp_path / "one")
     assert {path.name for path in files} == {"one.h5", "two #2.h5", "four.h5", "five.h5"}
 

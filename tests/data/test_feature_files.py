@@ -9,6 +9,7 @@ import soundfile
 from conftest import base_config
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import read_corpus
 from fiveshot.data.extraction import write_features
@@ -16,12 +17,12 @@ from fiveshot.data.feature_files import (
     feature_path,
     normalisation,
     open_features,
-    sources_of,
-    stored_sources,
+    provenance_of,
+    stored_provenance,
 )
 from fiveshot.data.features import feature_blocks
 
-MARK = {"audio": "a", "csv": "b"}
+MARK = Provenance({"audio": "a", "csv": "b"})
 HALF_TOLERANCE = 2.0**-11  # relative rounding of float16
 SETTINGS = base_config("features.kind=both").features
 
@@ -135,14 +136,14 @@ def test_reading_a_kind_that_was_not_extracted_is_refused(recordings, tmp_path):
 def test_an_absent_file_asks_for_the_feature_stage(tmp_path):
     with pytest.raises(FiveshotError, match="no features yet; run the feature stage first"):
         open_features(tmp_path / "a.h5", SETTINGS)
-    assert stored_sources(tmp_path / "a.h5") is None
+    assert stored_provenance(tmp_path / "a.h5") is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 def test_a_file_that_was_cut_off_is_made_from_nothing_known_and_is_named_when_read(copied, share):
     data = copied.read_bytes()
     copied.write_bytes(data[: int(share * len(data))])
-    assert stored_sources(copied) is None
+    assert stored_provenance(copied) is None
     with pytest.raises(FiveshotError, match=r"copy\.h5: a damaged file of features"):
         open_features(copied, SETTINGS)
 
@@ -154,7 +155,7 @@ def test_a_damaged_file_is_named_whatever_part_is_damaged(copied):
         damaged, at = bytearray(data), int(rng.integers(4000))
         damaged[at : at + 32] = rng.bytes(32)
         copied.write_bytes(damaged)
-        stored_sources(copied)
+        stored_provenance(copied)
         try:
             open_features(copied, SETTINGS).frames()
         except FiveshotError as error:
@@ -201,14 +202,14 @@ def test_features_that_are_not_finite_are_never_stored(recordings, tmp_path, mon
 
 def test_the_fingerprint_changes_with_audio_annotations_and_settings(corpus_root):
     (recording, *_) = read_corpus(corpus_root).train
-    marks = [sources_of(recording, SETTINGS)]
-    assert sources_of(recording, SETTINGS) == marks[0]
-    marks.append(sources_of(recording, base_config("features.pcen.eps=1e-5").features))
+    marks = [provenance_of(recording, SETTINGS)]
+    assert provenance_of(recording, SETTINGS) == marks[0]
+    marks.append(provenance_of(recording, base_config("features.pcen.eps=1e-5").features))
     recording.csv.write_text(recording.csv.read_text().replace("POS", "UNK", 1))
-    marks.append(sources_of(recording, SETTINGS))
+    marks.append(provenance_of(recording, SETTINGS))
     samples, rate = soundfile.read(str(recording.audio))
     soundfile.write(str(recording.audio), samples[::-1], rate)
-    marks.append(sources_of(recording, SETTINGS))
+    marks.append(provenance_of(recording, SETTINGS))
     assert all(a != b for i, a in enumerate(marks) for b in marks[:i])
 
 

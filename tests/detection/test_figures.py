@@ -6,6 +6,7 @@ from drawn import query_lines_s, verdict_bars
 from small import RATE, bright, events, make_recording, recordings_under_test, small_config, write_recording
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.provenance import Provenance
 from fiveshot.detection.figures import draw_detections
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import match_counts
@@ -20,7 +21,7 @@ def write_curves(run, recording):
     scores = FrameScores(
         recording.audio_name, 22050 / 256, 0.0, shots_s, curves, dict.fromkeys(curves, 0.5), np.ones(420)
     )
-    scores.write(scores_path(run, recording), {key: {"seed": 1} for key in curves})
+    scores.write(scores_path(run, recording), {key: Provenance({"seed": 1}) for key in curves})
 
 
 def drawn(folder, strict=False):

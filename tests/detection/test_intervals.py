@@ -102,7 +102,7 @@ def test_both_intervals_are_named_in_report_and_table():
 
 
 def test_a_thousand_draws_of_many_events_take_no_matching_of_all():
-    # 4000 events in 40 recordings: matched anew in every draw this would be four million events.
+    # 4000 events in 40 recordings: matched again in every draw this would be four million events.
     rng = np.random.default_rng(0)
     references, rows, calls = [], [], []
     for number in range(40):

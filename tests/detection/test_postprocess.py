@@ -37,15 +37,15 @@ def shots(frames=SHOT):
     return np.stack([first, first + frames], axis=-1) / RATE
 
 
-def probabilities(values, level=0.5, shots_s=None, widen_s=0.0, likeness=None, **branches):
+def probabilities(values, level=0.5, shots_s=None, padding_s=0.0, similarity=None, **branches):
     return FrameScores(
         audio_name="a.wav",
         frame_rate=RATE,
-        widen_s=widen_s,
+        padding_s=padding_s,
         shots_s=shots() if shots_s is None else shots_s,
         branches={"sed": np.asarray(values, np.float32)} | branches,
         levels=dict.fromkeys(["sed", *branches], level),
-        similarity=np.ones(len(values), np.float32) if likeness is None else likeness,
+        similarity=np.ones(len(values), np.float32) if similarity is None else similarity,
     )
 
 
@@ -66,10 +66,10 @@ def spans_of(events):
         (0.9, (), 0.85),
         (0.52, (), 0.5),
         (0.1, (), 0.5),
-        (0.9, ("offset=0.2",), 0.7),
-        (0.6, ("minimum=0.7",), 0.7),
-        (0.9, ("threshold=fixed",), 0.5),
-        (0.9, ("threshold=fixed", "minimum=0.3"), 0.3),
+        (0.9, ("threshold.margin=0.2",), 0.7),
+        (0.6, ("threshold.value=0.7",), 0.7),
+        (0.9, ("threshold.mode=fixed",), 0.5),
+        (0.9, ("threshold.mode=fixed", "threshold.value=0.3"), 0.3),
     ],
 )
 def test_the_threshold_follows_its_rule(level, changes, wanted):
@@ -93,22 +93,22 @@ def test_an_event_is_where_the_probability_exceeds_the_threshold():
 
 def test_a_probability_at_the_threshold_is_no_event():
     found = probabilities(steps(400, (250, 280), high=0.5))
-    assert detect(found, settings_of("threshold=fixed")) == []
-    assert detect(probabilities(steps(400, (250, 280), high=0.51)), settings_of("threshold=fixed"))
+    assert detect(found, settings_of("threshold.mode=fixed")) == []
+    assert detect(probabilities(steps(400, (250, 280), high=0.51)), settings_of("threshold.mode=fixed"))
 
 
 def test_the_median_filter_takes_out_spikes_and_closes_slits():
     found = probabilities(steps(400, (250, 265), (267, 280), (330, 332)))
-    wanted = settings_of("shortest_share=0")
+    wanted = settings_of("shortest_fraction=0")
     assert spans_of(detect(found, wanted)) == [(250, 280)]
-    unfiltered = settings_of("shortest_share=0", "median_frames=1")
+    unfiltered = settings_of("shortest_fraction=0", "median_frames=1")
     assert spans_of(detect(found, unfiltered)) == [(250, 265), (267, 280), (330, 332)]
 
 
 def test_events_shorter_than_the_share_of_the_shortest_shot_are_dropped():
     found = probabilities(steps(400, (250, 250 + 13), (330, 330 + 11)))
-    assert spans_of(detect(found, settings_of("shortest_share=0.6"))) == [(250, 263)]
-    assert len(detect(found, settings_of("shortest_share=0.5"))) == 2
+    assert spans_of(detect(found, settings_of("shortest_fraction=0.6"))) == [(250, 263)]
+    assert len(detect(found, settings_of("shortest_fraction=0.5"))) == 2
 
 
 def test_gaps_are_filled_only_where_the_mean_shot_is_long():
@@ -129,13 +129,14 @@ def test_gaps_are_filled_only_where_the_mean_shot_is_long():
 
 
 @pytest.mark.parametrize(
-    ("frames", "widen_s", "long"), [(174, 0, False), (175, 0, True), (170, 0.025, False), (171, 0.025, True)]
+    ("frames", "padding_s", "long"),
+    [(174, 0, False), (175, 0, True), (170, 0.025, False), (171, 0.025, True)],
 )
-def test_shots_are_long_above_174_frames_the_widening_included(frames, widen_s, long):
-    found = probabilities(np.zeros(3000), shots_s=(shots(frames) + 0.5 / RATE), widen_s=widen_s)
+def test_shots_are_long_above_174_frames_with_padding(frames, padding_s, long):
+    found = probabilities(np.zeros(3000), shots_s=(shots(frames) + 0.5 / RATE), padding_s=padding_s)
     lengths = np.diff(found.shot_frames)[:, 0]
     # 25 ms are 2.15 frames: what begins and ends in the middle of a frame is 4 frames longer.
-    assert shots_are_long(found.shot_frames, PLAIN) == long == (lengths.mean() > 174)
+    assert shots_are_long(found.shot_frames, PLAIN.long_shot_frames) == long == (lengths.mean() > 174)
 
 
 def test_at_the_published_sizes_a_gap_of_86_frames_is_filled_and_one_of_87_is_not():
@@ -158,7 +159,9 @@ def test_the_published_length_rule_keeps_many_more_very_short_events(length_ms, 
         kept = [
             frames
             for frames in range(1, 15)
-            if detect(probabilities(steps(400, (200, 200 + frames)), shots_s=shots_s, widen_s=0.025), changed)
+            if detect(
+                probabilities(steps(400, (200, 200 + frames)), shots_s=shots_s, padding_s=0.025), changed
+            )
         ]
         assert kept == list(range(wanted, 15))
 
@@ -189,7 +192,7 @@ def test_events_are_those_of_the_published_rules_from_the_first_frame_of_the_que
     shots_s = shots(shot) + 0.5 / RATE
     start = int(np.floor((shots_s[-1, 1] + 0.025) * RATE))
     values = np.concatenate([np.ones(start), query])  # what comes before the query is of no account
-    found = probabilities(values, level, shots_s, widen_s=0.025)
+    found = probabilities(values, level, shots_s, padding_s=0.025)
     assert found.shot_frames[-1, 1] == start
     limit = max(level - 0.05, 0.5)
     wanted = published(query, limit, found.shot_frames, shot / RATE)
@@ -198,10 +201,10 @@ def test_events_are_those_of_the_published_rules_from_the_first_frame_of_the_que
 
 def test_an_event_that_the_start_of_the_query_cuts_begins_at_it():
     shots_s = shots() + 0.5 / RATE
-    found = probabilities(np.ones(400), shots_s=shots_s, widen_s=0.025)
+    found = probabilities(np.ones(400), shots_s=shots_s, padding_s=0.025)
     (event,) = detect(found, settings_of())
     assert shots_s[-1, 1] <= event.onset_s <= shots_s[-1, 1] + 0.025
-    later = probabilities(steps(400, (found.shot_frames[-1, 1] + 1, 400)), shots_s=shots_s, widen_s=0.025)
+    later = probabilities(steps(400, (found.shot_frames[-1, 1] + 1, 400)), shots_s=shots_s, padding_s=0.025)
     (event,) = detect(later, settings_of())
     assert event.onset_s > shots_s[-1, 1] + 0.025
 
@@ -246,14 +249,14 @@ def test_confidence_leaves_out_what_lies_before_the_query():
 @given(
     onset=st.floats(3, 20),
     length=st.floats(0.08, 5),
-    widen_s=st.sampled_from([0.0, 0.025, 0.1]),
+    padding_s=st.sampled_from([0.0, 0.025, 0.1]),
     median=st.sampled_from([1, 5]),
 )
-def test_an_event_labelled_from_its_times_comes_back_at_them(onset, length, widen_s, median):
+def test_an_event_labelled_from_its_times_comes_back_at_them(onset, length, padding_s, median):
     n_frames = int(30 * RATE)
-    ((first, end),) = event_frames([onset], [onset + length], RATE, n_frames, widen_s)
-    found = probabilities(steps(n_frames, (first, end)), widen_s=widen_s)
-    changes = {"shortest_share": 0.0, "median_frames": median}
+    ((first, end),) = event_frames([onset], [onset + length], RATE, n_frames, padding_s)
+    found = probabilities(steps(n_frames, (first, end)), padding_s=padding_s)
+    changes = {"shortest_fraction": 0.0, "median_frames": median}
     (event,) = detect(found, PLAIN.model_copy(update=changes))
     assert abs(event.onset_s - onset) <= 0.5 / RATE + ROUNDING
     assert abs(event.offset_s - onset - length) <= 0.5 / RATE + ROUNDING
@@ -286,7 +289,7 @@ def test_a_high_constant_probability_gives_one_event_over_the_whole_query():
 )
 def test_events_are_in_order_apart_and_inside_the_query(pieces, level, share, decoder):
     found = probabilities(np.repeat([p for _, p in pieces], [n for n, _ in pieces]), level)
-    events = detect(found, PLAIN.model_copy(update={"shortest_share": share, "decoder": decoder}))
+    events = detect(found, PLAIN.model_copy(update={"shortest_fraction": share, "decoder": decoder}))
     for event in events:
         assert found.query_start_s <= event.onset_s < event.offset_s
         assert 0 <= event.confidence <= 1
@@ -309,9 +312,9 @@ def test_the_duration_decoder_keeps_an_event_whole_and_neighbours_apart():
     # A dip inside an event as long as the shots; two such events that touch.
     values = steps(500, (250, 250 + SHOT), (350, 350 + 2 * SHOT))
     values[257:263] = 0.4
-    found = detect(probabilities(values), settings_of("decoder=duration", "strength=20"))
+    found = detect(probabilities(values), settings_of("decoder=duration", "duration.score_weight=20"))
     assert spans_of(found) == [(250, 270), (350, 370), (370, 390)]
-    parts = detect(probabilities(values), settings_of("shortest_share=0"))
+    parts = detect(probabilities(values), settings_of("shortest_fraction=0"))
     assert spans_of(parts) == [(250, 257), (263, 270), (350, 390)]
 
 
@@ -320,8 +323,8 @@ def test_events_unlike_the_shots_are_dropped(decoder):
     values = steps(N := 20 * SHOT, (12 * SHOT, 13 * SHOT), (16 * SHOT, 17 * SHOT))
     alike = np.ones(N, np.float32)
     alike[15 * SHOT :] = 0.4
-    found = probabilities(values, likeness=alike)
-    names = [settings_of(f"decoder={decoder}", f"likeness={least}") for least in (0, 0.4, 0.5, 1.1)]
+    found = probabilities(values, similarity=alike)
+    names = [settings_of(f"decoder={decoder}", f"min_similarity={least}") for least in (0, 0.4, 0.5, 1.1)]
     assert [len(detect(found, one)) for one in names] == [2, 2, 1, 0]
     assert detect(found, names[2])[0].onset_s == detect(found, names[0])[0].onset_s
 
@@ -333,7 +336,7 @@ def test_events_unlike_the_shots_are_dropped(decoder):
 )
 def test_no_event_is_shorter_than_the_least_length(pieces, share, median):
     found = probabilities(np.repeat([p for _, p in pieces], [n for n, _ in pieces]))
-    changes = {"shortest_share": share, "median_frames": median}
+    changes = {"shortest_fraction": share, "median_frames": median}
     lengths_s = [e.offset_s - e.onset_s for e in detect(found, PLAIN.model_copy(update=changes))]
     # The last frame reaches half a frame beyond the recording, where the event ends.
     assert all(length_s >= share * SHOT / RATE - 0.5 / RATE - ROUNDING for length_s in lengths_s)

@@ -24,13 +24,13 @@ def shares(length_ms: float, *changes: str) -> tuple[float, float]:
     calls = np.stack([onset_s, onset_s + length_ms / 1000], axis=-1)
     n_frames = int((onset_s[-1] + 1) * rate) // 4 * 4
     labels = np.zeros(n_frames)
-    for first, end in event_frames(*calls.T, rate, n_frames, config.labels.widen_s):
+    for first, end in event_frames(*calls.T, rate, n_frames, config.labels.event_padding_s):
         labels[first:end] = 1
     probability = labels.reshape(-1, per_step).mean(axis=1).repeat(per_step)
     found = FrameScores(
         audio_name="a.wav",
         frame_rate=rate,
-        widen_s=config.labels.widen_s,
+        padding_s=config.labels.event_padding_s,
         shots_s=calls[:5],
         branches={"sed": probability},
         levels={"sed": 0.5},
@@ -58,20 +58,24 @@ STEP = "network.frames_per_step="
         (100, (), (100, 98)),
         (100, (STEP + "2",), (100, 100)),
         *((length_ms, (STEP + "1",), (100, 100)) for length_ms in (30, 50, 100)),
-        # Widened labels are what makes a short call fill a step at all.
-        (17, (STEP + "2", "labels.widen_s=0.0125"), (30, 30)),
-        (17, (STEP + "2", "labels.widen_s=0"), (0, 0)),
-        (17, ("labels.widen_s=0",), (0, 0)),
+        # Padded labels are what makes a short call fill a step at all.
+        (17, (STEP + "2", "labels.event_padding_s=0.0125"), (30, 30)),
+        (17, (STEP + "2", "labels.event_padding_s=0"), (0, 0)),
+        (17, ("labels.event_padding_s=0",), (0, 0)),
         # With them the median filter does no harm; without them it takes the calls out.
         (17, (STEP + "2", "detect.median_frames=1"), (100, 83)),
-        (17, (STEP + "1", "labels.widen_s=0"), (0, 0)),
-        (17, (STEP + "1", "labels.widen_s=0", "detect.median_frames=1"), (100, 100)),
+        (17, (STEP + "1", "labels.event_padding_s=0"), (0, 0)),
+        (17, (STEP + "1", "labels.event_padding_s=0", "detect.median_frames=1"), (100, 100)),
         # The length rule as published keeps them; on corrected lengths it drops many.
         (20, (STEP + "2",), (100, 98)),
         (20, (STEP + "2", "detect.event_length=corrected"), (55, 55)),
         (30, ("detect.event_length=corrected",), (45, 45)),
         # Events as long as the shots make up for a part of the coarse grid.
-        (17, ("detect.decoder=duration", "detect.threshold=fixed", "detect.minimum=0.4"), (94, 64)),
+        (
+            17,
+            ("detect.decoder=duration", "detect.threshold.mode=fixed", "detect.threshold.value=0.4"),
+            (94, 64),
+        ),
     ],
 )
 def test_so_many_short_calls_are_found_on_the_grid(length_ms, changes, wanted):

@@ -124,10 +124,11 @@ def test_predictions_that_changed_are_refused_as_by_metric(package, capsys):
 
 
 def test_settings_that_changed_are_refused_as_by_metric(package, capsys):
-    detect = package.config.detect.model_copy(update={"minimum": 0.7})
+    limit = package.config.detect.threshold.model_copy(update={"value": 0.7})
+    detect = package.config.detect.model_copy(update={"threshold": limit})
     package.config = package.config.model_copy(update={"detect": detect})
     assert package() == 1
-    assert "settings.detect.minimum was 0.5, is 0.7" in capsys.readouterr().out
+    assert "detect.threshold.value was 0.5, is 0.7" in capsys.readouterr().out
 
 
 def test_a_recording_without_predictions_is_named(package, capsys):
@@ -189,8 +190,12 @@ def test_an_abbreviation_of_more_than_ten_letters_is_refused(package, capsys):
         ((), "acoustic_features", "PCEN"),
         (("features.kind=both",), "acoustic_features", "PCEN, log-mel energies"),
         ((), "data_augmentation", "TimeFilterAug"),
-        (("train.time_filter.share=0",), "data_augmentation", None),
-        (("train.time_filter.share=0", "train.mel_mask_bands=8"), "data_augmentation", "frequency masking"),
+        (("train.augment.time_filter.fraction=0",), "data_augmentation", None),
+        (
+            ("train.augment.time_filter.fraction=0", "train.augment.mel_mask_bands=8"),
+            "data_augmentation",
+            "frequency masking",
+        ),
         ((), "machine_learning_method", "CNN, transformer"),
         (("network.te_vad=none", "detect.methods=[sed]"), "machine_learning_method", "CNN"),
         (

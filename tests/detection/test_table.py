@@ -8,6 +8,7 @@ from conftest import ROOT, write_corpus
 
 from bench import branches
 from fiveshot.core.config import load_config, save_config
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import read_corpus
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
@@ -15,7 +16,7 @@ from fiveshot.detection.postprocess import detect
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.folder import Run
 
-SOURCES = {"sed": {}, "te_vad": {}}
+SOURCES = {"sed": Provenance({}), "te_vad": Provenance({})}
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def finished(tmp_path):
         probabilities = FrameScores(
             audio_name=recording.audio_name,
             frame_rate=rate,
-            widen_s=0.0,
+            padding_s=0.0,
             shots_s=table.as_array()[:5],
             branches={"sed": curve, "te_vad": np.full_like(curve, 0.1)},
             levels={"sed": 0.9, "te_vad": 0.9},

@@ -87,7 +87,7 @@ def test_other_settings_are_named_by_their_key(saved, change):
 
 
 def test_settings_that_do_not_shape_the_network_may_differ(saved):
-    load_network(saved[0], small_config("train.epochs=99", "detect.minimum=0.9"))
+    load_network(saved[0], small_config("train.epochs=99", "detect.threshold.value=0.9"))
 
 
 def test_without_a_checkpoint_the_train_stage_is_named(tmp_path, config):

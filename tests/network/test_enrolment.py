@@ -46,7 +46,7 @@ def enrolments(mask, seed=0):
     share=st.sampled_from([0.03, 0.3, 0.8, 1.0]),
 )
 @settings(max_examples=15)
-def test_the_masked_stretches_alone_give_the_vector_of_the_definition(per_step, seed, n_frames, share):
+def test_the_masked_spans_alone_give_the_vector_of_the_definition(per_step, seed, n_frames, share):
     encoder = encoder_of(f"network.frames_per_step={per_step}")
     mask = torch.rand(4, n_frames, generator=torch.Generator().manual_seed(seed)) < share
     features = enrolments(mask, seed)

@@ -95,7 +95,7 @@ def network_outcome(network, x, enrolment, mask, target):
 @pytest.mark.parametrize("per_step", [4, 2, 1])
 @pytest.mark.parametrize("training", [True, False])
 def test_both_forms_of_the_network_give_the_same_answers_gradients_and_statistics(training, per_step, head):
-    kind = ("te_vad=bilstm",) if head == "bilstm" else (f"te_vad_resolution={head}", "layers=2")
+    kind = ("te_vad=bilstm",) if head == "bilstm" else (f"te_vad_resolution={head}", "num_layers=2")
     changes = (f"frames_per_step={per_step}", "dropout=0", *kind)
     network = random_network(*(f"network.{change}" for change in changes)).train(training)
     torch.manual_seed(1)

@@ -44,7 +44,7 @@ def joined_frames(embedding, target, n_frames, per_step=4):
 @pytest.mark.parametrize("n_frames", [64, 63, 61])
 def test_attention_over_steps_equals_attention_over_repeated_frames(mode, n_frames, resolution):
     # A last step that is cut must count for its frames alone, with gradients and without.
-    head, width = head_of("network.layers=2", f"network.te_vad_resolution={resolution}")
+    head, width = head_of("network.num_layers=2", f"network.te_vad_resolution={resolution}")
     embedding, target = drawn(2, width)
     wanted = head.out(head.transformer(joined_frames(embedding, target, n_frames))).detach()
     with mode():
@@ -56,7 +56,7 @@ def test_attention_over_steps_equals_attention_over_repeated_frames(mode, n_fram
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_transformer_is_torchs_own_on_embeddings_joined_with_the_target(layers):
-    head, width = head_of(f"network.layers={layers}", STEPS)
+    head, width = head_of(f"network.num_layers={layers}", STEPS)
     embedding, target = torch.randn(3, 10, width), torch.randn(3, width)
     with torch.no_grad():
         wanted = head.out(head.transformer(joined_frames(embedding, target, 10, 1)))
@@ -85,7 +85,7 @@ def layer_by_definition(layer, x, attention_mask):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(("n_frames", "per_step"), [(64, 4), (61, 4), (31, 2), (13, 1)])
 def test_with_the_same_masks_the_frame_form_is_dropout_over_frames(monkeypatch, n_frames, per_step, layers):
-    head, width = head_of(f"network.layers={layers}", f"network.dropout={RATE}")
+    head, width = head_of(f"network.num_layers={layers}", f"network.dropout={RATE}")
     head = head.double().train()
     embedding, target = (value.double() for value in drawn(2, width, -(-n_frames // per_step)))
     embedding.requires_grad_()

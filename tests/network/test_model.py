@@ -19,7 +19,8 @@ from fiveshot.core.architecture import (
     missing_frames,
     step_count,
 )
-from fiveshot.core.config import Network, load_config
+from fiveshot.core.config import load_config
+from fiveshot.core.sections import Network
 from fiveshot.network.checkpoint import build_network
 from fiveshot.network.steps import by_step, step_counts, step_weight, to_frames
 

@@ -37,12 +37,17 @@ VALIDATION = [
 ]
 EVALUATION = ["CHE/CHE_F01", "QU/QU 1"]
 CELLS = {"HT/a1": "hyena.csv", "ME/ME1": "dcase_MK1.wav"}  # what these csv files call their audio
-ALWAYS = ("--set", "detect.threshold=fixed", "--set", "detect.minimum=0.0")  # events wherever there is sound
+ALWAYS = (
+    "--set",
+    "detect.threshold.mode=fixed",
+    "--set",
+    "detect.threshold.value=0.0",
+)  # events wherever there is sound
 WITHOUT_QUERY = (
     "--set",
-    "finetune.sed.pseudo_weight=0",
+    "finetune.sed.pseudo_labels.weight=0",
     "--set",
-    "finetune.query_weight=0",
+    "finetune.negatives.query_weight=0",
     "--set",
     "finetune.support.min_gap_frames=0",
 )

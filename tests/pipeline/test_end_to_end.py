@@ -81,7 +81,14 @@ def test_a_second_call_extracts_trains_and_fine_tunes_nothing_again(place):
 def test_other_post_processing_keeps_the_probabilities(place):
     (path,) = (place / "run" / "probabilities").rglob("*.h5")
     before = path.stat().st_mtime_ns
-    run_sh("finetune", *options(place), "--set", "detect.threshold=fixed", "--set", "detect.minimum=0.0")
+    run_sh(
+        "finetune",
+        *options(place),
+        "--set",
+        "detect.threshold.mode=fixed",
+        "--set",
+        "detect.threshold.value=0.0",
+    )
     assert path.stat().st_mtime_ns == before
     with (place / "run" / "predictions.csv").open(newline="") as handle:
         assert len(list(csv.reader(handle))) > 1, "P(POS) above 0 everywhere is at least one event"
@@ -141,7 +148,7 @@ def test_one_bad_recording_does_not_stop_the_others(place, tmp_path):
     assert "few.csv" in run_sh("feature", *arguments, "--strict", code=1)
 
 
-def test_a_recording_without_predictions_is_scored_as_without_any_and_told(place, tmp_path):
+def test_a_recording_without_predictions_is_scored_as_without_any_and_reported(place, tmp_path):
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     shutil.copytree(place / "corpus", corpus)
     shutil.copytree(place / "run", run)

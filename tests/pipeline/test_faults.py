@@ -99,7 +99,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("name", "reader", "maker"), DAMAGED)
-def test_a_truncated_file_is_told_by_who_reads_it_and_made_anew_by_who_writes_it(
+def test_a_truncated_file_is_reported_by_who_reads_it_and_regenerated_by_who_writes_it(
     place, tmp_path, name, reader, maker
 ):
     run = tmp_path / "run"
@@ -110,7 +110,7 @@ def test_a_truncated_file_is_told_by_who_reads_it_and_made_anew_by_who_writes_it
         kept = results(run)
         code, said = place.call(reader, run)
         assert code in (1, 3) and name.split("/")[-1].split(".")[0] in said
-        # A training that leaves the recording out starts anew, and says so: restore what it replaced.
+        # A training that leaves the recording out starts over, and says so: restore what it replaced.
         if code == 3:
             shutil.rmtree(run)
             shutil.copytree(place.folder / "metric", run)

@@ -35,7 +35,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(tmp_path, variant):
 
 
 def test_a_training_step_has_the_losses_of_the_cpu(tmp_path):
-    one_batch = ("train.windows_per_class=4", "train.validation_windows_per_class=2", "train.batch=8")
+    one_batch = ("train.windows_per_class=4", "train.validation_windows_per_class=2", "train.batch_size=8")
     rows = {}
     for device in ("cuda", "cpu"):
         config, run, data, backend = prepared(tmp_path / device, device, "published", *one_batch)
@@ -50,7 +50,7 @@ def test_a_training_step_has_the_losses_of_the_cpu(tmp_path):
 
 @pytest.mark.parametrize("variant", ["published", "fast forms"])
 def test_a_step_of_adaptation_has_the_probabilities_of_the_cpu(tmp_path, variant):
-    one_step = ("finetune.sed.steps=1", "finetune.sed.pseudo_from_step=1", "finetune.te_vad.steps=1")
+    one_step = ("finetune.sed.steps=1", "finetune.sed.pseudo_labels.from_step=1", "finetune.te_vad.steps=1")
     config, run, data, backend = prepared(tmp_path / "there", "cuda", variant, *one_step)
     train(run, data, config, backend)
     corpus = small_corpus(run, config)

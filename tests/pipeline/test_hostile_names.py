@@ -27,7 +27,7 @@ NAMES = {FORMULA, MATHS, DASH}
 CLASSES = ["../../evil", "=cmd()", "C:\\x", "x" * 300]
 
 # An event wherever there is sound, so that each recording is in the predictions.
-ALWAYS = ("--set", "detect.threshold=fixed", "--set", "detect.minimum=0.0")
+ALWAYS = ("--set", "detect.threshold.mode=fixed", "--set", "detect.threshold.value=0.0")
 
 
 def write(audio: Path, columns: list[str], seed: int, named: str | None = None) -> Path:
@@ -76,7 +76,7 @@ def done(tmp_path_factory):
     write_hostile_corpus(place)
     (place / "tiny #1 $x$.yaml").write_text(TINY)
     before = everything(place.parent)
-    output = run_sh("all", *options(), "--set", "metric.pictures=2", *ALWAYS, code=3, cwd=place)
+    output = run_sh("all", *options(), "--set", "report.figures_per_subset=2", *ALWAYS, code=3, cwd=place)
     return place, place / RUN, output, before
 
 
@@ -125,7 +125,7 @@ def test_every_test_recording_has_a_picture(done):
     assert stems == {Path(name).stem for name in (FORMULA, MATHS, DASH)}
 
 
-def test_a_folder_that_looks_like_an_option_is_told_in_a_sentence(tmp_path):
+def test_a_folder_that_looks_like_an_option_is_reported_in_a_sentence(tmp_path):
     output = run_sh("feature", "--data", "-x", code=2, cwd=tmp_path)
     assert output.splitlines()[-1].endswith("argument --data: expected one argument")
     (tmp_path / "-x").mkdir()

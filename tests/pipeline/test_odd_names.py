@@ -43,7 +43,7 @@ def test_a_csv_with_a_zero_byte_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["a\nerror: forged", "a\rb", "a\x1b[31mb", "a\x85b"])
-def test_a_name_with_a_control_character_is_left_out_and_told_on_one_line(corpus_root, name):
+def test_a_name_with_a_control_character_is_left_out_and_reported_on_one_line(corpus_root, name):
     audio = corpus_root / "Validation_Set" / "OWL" / f"{name}.wav"
     write_recording(audio, ["Q"], [3000], seed=6)
     corpus = read_corpus(corpus_root)
@@ -57,7 +57,7 @@ def test_a_control_character_in_a_csv_is_refused(tmp_path):
         read_test_csv(tmp_path / "x.csv")
 
 
-def test_a_subset_folder_that_is_no_utf8_is_left_out_and_told(corpus_root):
+def test_a_subset_folder_that_is_no_utf8_is_left_out_and_reported(corpus_root):
     folder = os.fsencode(corpus_root / "Training_Set") + b"/\xff"
     os.rename(corpus_root / "Training_Set" / "FROG", folder)
     corpus = read_corpus(corpus_root)
@@ -72,7 +72,7 @@ def test_a_link_back_to_the_corpus_repeats_no_recording(corpus_root, target):
     assert len({os.path.realpath(r.audio) for r in corpus.train}) == len(corpus.train) == 4
 
 
-def test_a_link_to_nothing_is_told_even_where_audio_and_csv_are_both_gone(corpus_root):
+def test_a_link_to_nothing_is_reported_even_where_audio_and_csv_are_both_gone(corpus_root):
     for suffix in (".wav", ".csv"):
         (corpus_root / "Validation_Set" / "OWL" / f"gone{suffix}").symlink_to(f"nowhere{suffix}")
     assert any("gone" in str(problem) for problem in read_corpus(corpus_root).problems)
@@ -89,7 +89,7 @@ def test_a_recording_whose_name_holds_a_backslash_keeps_it(tmp_path):
     assert read_test_csv(tmp_path / "a\\b.csv").audio_name == "a\\b.wav"
 
 
-def test_features_that_are_not_finite_are_told_of_the_audio(corpus_root, tmp_path):
+def test_features_that_are_not_finite_are_reported_of_the_audio(corpus_root, tmp_path):
     recording = read_corpus(corpus_root).test[0]
     soundfile.write(str(recording.audio), np.full(50000, 1e30), 22050, subtype="DOUBLE", format="WAV")
     said = extract_one(recording, tmp_path / "x.h5", base_config("features.kind=both").features).error

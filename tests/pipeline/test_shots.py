@@ -18,7 +18,7 @@ from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.annotations import read_test_csv, shots_of
 from fiveshot.data.corpus import Corpus, read_corpus
-from fiveshot.data.synthetic import SynthesisSettings, plan_corpus
+from fiveshot.data.synthetic.corpus import SynthesisSettings, plan_corpus
 from fiveshot.detection.duration_decoder import length_prior
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import Counts, Reference, evaluate, format_report, match_counts
@@ -32,7 +32,7 @@ NUMBERS = (1, 2, 5, 10)
 QUICK = (
     "train.epochs=1",
     "finetune.sed.steps=4",
-    "finetune.sed.pseudo_from_step=2",
+    "finetune.sed.pseudo_labels.from_step=2",
     "finetune.te_vad.steps=3",
 )
 CALLS = [(40 * k + 20, 40 * k + 36) for k in range(14)]  # frames of the events of a recording under test
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("shots", NUMBERS)
 def test_fine_tuning_and_metric_begin_the_query_after_the_same_event(trained, shots):
     run, corpus = trained
-    config = small_config(*QUICK, f"shots={shots}", "detect.threshold=fixed", "detect.minimum=0")
+    config = small_config(*QUICK, f"shots={shots}", "detect.threshold.mode=fixed", "detect.threshold.value=0")
     detections, problems = finetune_all(run, corpus, config, cpu(config), strict=True)
     assert problems == []
     (recording,) = corpus.test

@@ -20,9 +20,10 @@ from fuzz_run import Case, Format, Wrong
 from fiveshot.core.config import Config, load_config, trained_settings
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import SHOTS, EventTable
 from fiveshot.data.corpus import Recording
-from fiveshot.data.feature_files import open_features, stored_sources, write_blocks
+from fiveshot.data.feature_files import open_features, stored_provenance, write_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.provenance import note_predictions, noted_predictions
 from fiveshot.network.checkpoint import (
@@ -40,7 +41,7 @@ MELS = 16
 FRAMES = 300  # more than one chunk of a feature file
 SETTINGS = (
     *(f"features.mels={MELS}", "windows.frames=64", "windows.hop_frames=16", "network.channels=2"),
-    *("network.heads=2", "network.feed_forward=4", "network.lstm_units=2", "compute.threads=1"),
+    *("network.num_heads=2", "network.feed_forward=4", "network.lstm_units=2", "compute.threads=1"),
 )
 
 
@@ -129,13 +130,13 @@ def _write_features(path: Path, config: Config, classes: tuple[str, ...]) -> Non
     rng = np.random.default_rng(0)
     kinds = config.features.channels
     blocks = ({kind: rng.random((FRAMES // 2, MELS), np.float32) for kind in kinds} for _ in range(2))
-    write_blocks(path, recording, config.features, {"audio": "0123456789abcdef" * 4}, blocks)
+    write_blocks(path, recording, config.features, Provenance({"audio": "0123456789abcdef" * 4}), blocks)
 
 
 def _all_features(config: Config, path: Path) -> object:
-    file, mark = open_features(path, config.features), stored_sources(path)
+    file, mark = open_features(path, config.features), stored_provenance(path)
     if mark is None:
-        raise FiveshotError("the feature stage makes it anew.")
+        raise FiveshotError("the feature stage regenerates it.")
     return {
         "file": replace(file, path=Path()),
         "frames": file.frames(),
@@ -153,13 +154,13 @@ def probabilities_format(folder: Path) -> Format:
         found = FrameScores(
             audio_name="a.wav",
             frame_rate=86.1328125,
-            widen_s=0.025,
+            padding_s=0.025,
             shots_s=np.arange(2.0 * SHOTS).reshape(SHOTS, 2) / 3,
             branches={name: rng.random(FRAMES, np.float32) for name in branches},
             levels={name: 0.1 + 0.5 * number for number, name in enumerate(branches)},
             similarity=rng.random(FRAMES, np.float32),
         )
-        found.write(path, {name: {"seed": 7} for name in branches})
+        found.write(path, {name: Provenance({"seed": 7}) for name in branches})
         same(found, FrameScores.read(path))
         files.append((path, FrameScores.read))
     return Format("probabilities", _unchanged(files), mutate_bytes)
@@ -192,7 +193,7 @@ def description_format(folder: Path) -> Format:
     )
     _write_checkpoint(folder / "best.pt")
     path = folder / "best.json"
-    description = Case(path, path.read_bytes(), _described_anew)
+    description = Case(path, path.read_bytes(), _rewritten_description)
     return Format("json", [*note, description], with_structure(mutate_json))
 
 
@@ -202,7 +203,7 @@ def no_events() -> EventTable:
     return EventTable(numbers, numbers, texts, texts, "a.wav")
 
 
-def _described_anew(path: Path) -> None:
+def _rewritten_description(path: Path) -> None:
     tensors, _ = load_checkpoint(path.with_suffix(".pt"))
     target = path.with_name("other.pt")
     torch.save(tensors | {DESCRIPTION: path.read_bytes().decode(errors="replace")}, target)

@@ -17,6 +17,7 @@ from fuzz_run import Case, Format, right
 
 from fiveshot.core.config import Config, load_config, save_config
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import EventTable, read_test_csv, read_training_csv
 from fiveshot.data.audio import probe
 from fiveshot.data.corpus import Recording, read_corpus
@@ -165,7 +166,7 @@ def check_corpus(root: Path, split: str, path: Path) -> None:
 
 def _check_stored(recording: Recording, path: Path) -> None:
     settings = tiny_config().features
-    write_blocks(path, recording, settings, {"made by": "fuzz"}, [{"pcen": tiny_features()}])
+    write_blocks(path, recording, settings, Provenance({"made by": "fuzz"}), [{"pcen": tiny_features()}])
     events_equal(open_features(path, settings).events, recording.events)
 
 
@@ -192,7 +193,8 @@ def yaml_format(folder: Path) -> Format:
     text = base.read_bytes()
     override = (ROOT / "config" / "demo.yaml").read_bytes()
     words = (
-        b"train.time_filter.bands=[2, 3]\nseed=5\npaths.features=null\nnetwork={heads: 2, te_vad: bilstm}\n"
+        b"train.augment.time_filter.bands=[2, 3]\nseed=5\npaths.features=auto\n"
+        b"network={num_heads: 2, te_vad: bilstm}\n"
     )
     case_of: dict[Path, tuple[bytes, Callable[[Path], Config]]] = {
         folder / "whole" / "a.yaml": (text, load_config),

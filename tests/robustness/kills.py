@@ -37,7 +37,7 @@ import fiveshot.data.extraction
 import fiveshot.detection.figures  # noqa: F401
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import write_json
-from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
+from fiveshot.data.synthetic.corpus import SynthesisSettings, generate_corpus
 from fiveshot.run.cli import run_command
 from fiveshot.run.signals import LINE
 
@@ -48,13 +48,17 @@ SMALL = {"train_recordings": 1, "train_recording_s": 24.0, "valid_recordings": 1
 SETTINGS = """
 features: {mels: 16}
 windows: {frames: 64, hop_frames: 16}
-network: {channels: 4, heads: 2, feed_forward: 8}
-train: {epochs: 3, batch: 16, windows_per_class: 24, validation_windows_per_class: 8}
+network: {channels: 4, num_heads: 2, feed_forward: 8}
+train: {epochs: 3, batch_size: 16, windows_per_class: 24, validation_windows_per_class: 8}
 finetune:
   support: {windows: 8}
-  sed: {steps: 12, windows_per_step: 8, training_windows_per_class: 4, pseudo_from_step: 8, pseudo_windows: 8}
+  sed:
+    steps: 12
+    windows_per_step: 8
+    replay: {windows_per_class: 4}
+    pseudo_labels: {from_step: 8, windows: 8}
   te_vad: {steps: 12, windows_per_step: 8}
-metric: {resamples: 20, pictures: 1}
+report: {resamples: 20, figures_per_subset: 1}
 compute: {device: cpu, threads: 1, workers: 2}
 """
 

@@ -7,7 +7,7 @@ import pytest
 from borrowed_runs import evaluation, predicted, runs, trained  # noqa: F401 - fixtures
 from conftest import base_config
 
-from fiveshot.commands.finetune import check_ready
+from fiveshot.commands.finetune import check_features, check_trained
 from fiveshot.core.config import save_config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import sha256
@@ -72,7 +72,7 @@ def test_another_set_is_predicted_without_touching_the_other_run(runs):
     other = runs[0]
     before = {path: sha256(path) for path in other.folder.rglob("*") if path.is_file()}
     run, corpus, config = evaluation(runs)
-    check_ready(run, config, corpus)
+    check_features(run, config, corpus)
     predicted(run, corpus, config)
     assert {path: sha256(path) for path in other.folder.rglob("*") if path.is_file()} == before
     assert not (run.folder / "features" / "train").exists()
@@ -122,12 +122,12 @@ def test_a_run_with_a_checkpoint_of_its_own_notes_that(runs):
 def test_what_is_missing_is_said_before_anything_is_computed(runs):
     other, own, corpus, config = runs
     with pytest.raises(FiveshotError, match=r"no checkpoint yet; .* by --checkpoint"):
-        check_ready(own, config, corpus)
+        check_trained(own)
     run = with_checkpoint(own, other.folder)
     with pytest.raises(
         FiveshotError, match="features/test: no features of these 2 recordings yet; run the feat"
     ):
-        check_ready(run, config, corpus)
+        check_features(run, config, corpus)
     shutil.rmtree(other.folder / "features")
     with pytest.raises(FiveshotError, match=r"features/train: no features .* the run with the checkpoint"):
-        check_ready(run, config, corpus)
+        check_features(run, config, corpus)

@@ -41,11 +41,11 @@ def test_a_run_lies_where_the_call_says(tmp_path, monkeypatch):
 
 
 def test_settings_are_those_of_base_file_config_file_and_call(tmp_path):
-    (tmp_path / "mine.yaml").write_text("train: {epochs: 2, batch: 3}")
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 2, batch_size: 3}")
     config = read_settings(
-        arguments("--config", str(tmp_path / "mine.yaml"), "--set", "train.batch=4", "--set", "seed=5")
+        arguments("--config", str(tmp_path / "mine.yaml"), "--set", "train.batch_size=4", "--set", "seed=5")
     )
-    assert (config.train.epochs, config.train.batch, config.seed) == (2, 4, 5)
+    assert (config.train.epochs, config.train.batch_size, config.seed) == (2, 4, 5)
 
 
 def test_paths_of_the_call_start_where_it_is_made_and_those_of_files_at_the_project(tmp_path, monkeypatch):
@@ -54,7 +54,7 @@ def test_paths_of_the_call_start_where_it_is_made_and_those_of_files_at_the_proj
     assert read_settings(arguments("--set", "paths.data=there")).paths.data == str(ROOT / "there")
     assert read_settings(arguments("--set", "paths.data=/far")).paths.data == "/far"
     assert read_settings(arguments("--set", "paths.features=f")).paths.features == str(ROOT / "f")
-    assert read_settings(arguments()).paths.features is None
+    assert read_settings(arguments()).paths.features == "auto"
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -146,10 +146,10 @@ def test_a_later_stage_goes_on_with_the_settings_of_an_earlier_one(tmp_path, mon
     seen = []
 
     def work(config, run, given):
-        seen.append((config.seed, config.train.batch, config.paths.data))
+        seen.append((config.seed, config.train.batch_size, config.paths.data))
         return 0
 
-    (tmp_path / "mine.yaml").write_text("train: {batch: 3}")
+    (tmp_path / "mine.yaml").write_text("train: {batch_size: 3}")
     words = ["--config", tmp_path / "mine.yaml", "--data", tmp_path / "corpus", "--set", "seed=5"]
     assert called(monkeypatch, work, "--run", tmp_path / "run", *words) == 0
     assert called(monkeypatch, work, "--run", tmp_path / "run") == 0
@@ -165,12 +165,12 @@ def test_an_edit_of_the_settings_file_counts_at_once(tmp_path, monkeypatch):
     seen = []
 
     def work(config, run, given):
-        seen.append(config.train.batch)
+        seen.append(config.train.batch_size)
         return 0
 
-    (tmp_path / "mine.yaml").write_text("train: {batch: 3}")
+    (tmp_path / "mine.yaml").write_text("train: {batch_size: 3}")
     assert called(monkeypatch, work, "--run", tmp_path / "run", "--config", tmp_path / "mine.yaml") == 0
-    (tmp_path / "mine.yaml").write_text("train: {batch: 4}")
+    (tmp_path / "mine.yaml").write_text("train: {batch_size: 4}")
     assert called(monkeypatch, work, "--run", tmp_path / "run") == 0
     assert seen == [3, 4]
 
@@ -220,7 +220,7 @@ def test_a_shipped_settings_file_is_known_by_its_name(tmp_path, monkeypatch):
 
 def test_the_demo_corpus_is_of_the_seed_that_its_run_goes_on_with(tmp_path, monkeypatch):
     seeds = []
-    generator = "fiveshot.data.synthetic.generate_corpus"
+    generator = "fiveshot.data.synthetic.corpus.generate_corpus"
     monkeypatch.setattr(generator, lambda folder, settings: seeds.append(settings.seed))
     Overrides(set={"seed": "seed=5"}).write(tmp_path)
     assert demo.generate(demo.parser().parse_args(["--run", str(tmp_path)])) == 0

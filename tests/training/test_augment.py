@@ -17,12 +17,7 @@ PCEN = base_config().features
 
 
 def filter_settings(**changes):
-    return base_config().train.time_filter.model_copy(update=changes)
-
-
-def train_settings(**changes):
-    train = base_config().train
-    return train.model_copy(update={"time_filter": train.time_filter.model_copy(update=changes)})
+    return base_config().train.augment.time_filter.model_copy(update=changes)
 
 
 def features(channels=2, frames=40, mels=16):
@@ -80,26 +75,26 @@ def test_gains_follow_the_generator_alone():
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("changes", [{"share": 0.0}, {"gain_db": 0.0}])
+@pytest.mark.parametrize("changes", [{"fraction": 0.0}, {"gain_db": 0.0}])
 @pytest.mark.parametrize("domain", ["features", "power"])
 def test_without_share_or_gain_nothing_changes(changes, domain):
     values = features()
-    train = train_settings(domain=domain, **changes)
-    assert np.array_equal(time_filter(values, train, BOTH, np.random.default_rng(0)), values)
+    settings = filter_settings(domain=domain, **changes)
+    assert np.array_equal(time_filter(values, settings, BOTH, np.random.default_rng(0)), values)
 
 
 @pytest.mark.parametrize("domain", ["features", "power"])
 def test_the_window_given_is_never_written_to(domain):
     values = features()
     kept = values.copy()
-    changed = time_filter(values, train_settings(domain=domain), BOTH, np.random.default_rng(0))
+    changed = time_filter(values, filter_settings(domain=domain), BOTH, np.random.default_rng(0))
     assert np.array_equal(values, kept) and not np.array_equal(changed, kept)
     assert changed.dtype == np.float32 and changed.shape == kept.shape
 
 
 def test_half_the_share_reaches_about_half_the_windows():
-    rng, values, train = np.random.default_rng(0), features(frames=20), train_settings(share=0.5)
-    reached = sum(time_filter(values, train, BOTH, rng) is not values for _ in range(400))
+    rng, values, settings = np.random.default_rng(0), features(frames=20), filter_settings(fraction=0.5)
+    reached = sum(time_filter(values, settings, BOTH, rng) is not values for _ in range(400))
     assert 150 < reached < 250  # five standard deviations
 
 
@@ -143,19 +138,19 @@ def test_silence_stays_silence_in_pcen(domain):
 
 
 @pytest.mark.parametrize(("time_mask_frames", "mel_mask_bands"), [(10, 0), (0, 5), (10, 5)])
-def test_masks_only_set_values_to_zero_in_whole_stretches(time_mask_frames, mel_mask_bands):
+def test_masks_only_set_values_to_zero_in_whole_spans(time_mask_frames, mel_mask_bands):
     torch.manual_seed(0)
-    train = base_config().train.model_copy(
+    settings = base_config().train.augment.model_copy(
         update={"time_mask_frames": time_mask_frames, "mel_mask_bands": mel_mask_bands}
     )
     values = torch.rand(6, 2, 40, 16) + 1
     kept = values.clone()
-    masked = mask(values, train)
+    masked = mask(values, settings)
     zero = masked == 0
     assert torch.equal(values, kept)
     assert torch.equal(masked[~zero], values[~zero])
     assert 0 < zero.float().mean() < 0.7
-    # A masked place lies in a frame or in a band that is masked as a whole, and those are short stretches.
+    # A masked place lies in a frame or in a band that is masked as a whole, and those are short.
     frames, bands = zero.all(dim=3), zero.all(dim=2)
     assert torch.equal(zero, frames[..., None] | bands[:, :, None])
     assert frames.sum(-1).max() <= time_mask_frames and bands.sum(-1).max() <= mel_mask_bands
@@ -164,4 +159,4 @@ def test_masks_only_set_values_to_zero_in_whole_stretches(time_mask_frames, mel_
 
 def test_without_masks_windows_stay_as_they_are():
     values = torch.rand(2, 1, 40, 16)
-    assert torch.equal(mask(values, base_config().train), values)
+    assert torch.equal(mask(values, base_config().train.augment), values)

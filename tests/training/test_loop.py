@@ -84,7 +84,7 @@ def stopped_after(epochs, monkeypatch, folder, *changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_stopped_run_goes_on_to_bitwise_the_same_parameters(tmp_path, monkeypatch, epochs):
-    changes = ("train.epochs=3", "train.decay_epochs=1")
+    changes = ("train.epochs=3", "train.lr_decay_epochs=1")
     _, whole = trained(tmp_path / "whole", *changes)
     run, data, config = stopped_after(epochs, monkeypatch, tmp_path / "parts", *changes)
     assert load_info(run.latest).epoch == epochs
@@ -111,9 +111,9 @@ def test_more_epochs_go_on_from_the_last_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["train.batch=8", "labels.cut_events=keep", "network.channels=4", "seed=1"]
+    "change", ["train.batch_size=8", "labels.truncated_events=keep", "network.channels=4", "seed=1"]
 )
-def test_other_settings_start_anew(tmp_path, change):
+def test_other_settings_start_over(tmp_path, change):
     run, data, config = prepared(tmp_path, "train.epochs=1")
     train(run, data, config, cpu(config))
     other = small_config("train.epochs=1", change)
@@ -121,7 +121,7 @@ def test_other_settings_start_anew(tmp_path, change):
     assert state.epoch == 0 and not state.rows
 
 
-def test_other_recordings_start_anew_and_are_told(tmp_path, caplog, monkeypatch):
+def test_other_recordings_start_over_and_are_reported(tmp_path, caplog, monkeypatch):
     run, data, config = prepared(tmp_path, "train.epochs=1")
     train(run, data, config, cpu(config))
     monkeypatch.setattr(training.log, "propagate", True)
@@ -132,7 +132,7 @@ def test_other_recordings_start_anew_and_are_told(tmp_path, caplog, monkeypatch)
     assert resume(run.latest, data, config, cpu(config)).epoch == 1
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", ["auto", 1])
 def test_a_feature_file_that_is_damaged_on_the_way_is_one_sentence(tmp_path, workers):
     run, data, config = prepared(tmp_path, f"compute.workers={workers}")
     path = data.files[0].features.path
@@ -153,7 +153,7 @@ def files_of(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["best.pt", "best.json", "latest.json", "metrics.csv"])
 @pytest.mark.parametrize("damage", [None, b"", b"half of i"])
-def test_what_follows_from_the_state_is_made_anew(tmp_path, lost, damage):
+def test_what_follows_from_the_state_is_regenerated(tmp_path, lost, damage):
     # The process may die between two writes, and files may be damaged later.
     run, _ = trained(tmp_path)
     before = files_of(run)
@@ -269,7 +269,7 @@ def test_an_epoch_counts_as_many_windows_of_each_class_as_the_largest_has_and_ba
     targets = [(1,)] * 7 + [(2,)] * 3 + [()] * 4
     windows = window_set([Window(0, start, target) for start, target in enumerate(targets)])
     data = training.TrainingData([], windows, windows, ["a", "b"], (np.zeros(1), np.ones(1)))
-    config = small_config("train.windows_per_class=null")
+    config = small_config("train.windows_per_class=auto")
     assert len(epoch_draw(windows, None, np.random.default_rng(0))) == 18
     text = "an epoch: 2 classes x 7 windows and 4 background windows, 18 in all, in 2 batches"
     assert training._epoch_text(data, config) == text
@@ -282,7 +282,7 @@ def test_a_short_epoch_is_not_timed(tmp_path, caplog, monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 seconds"), (119, "119 seconds"), (121, "2 minutes"), (18000, "5 hours")]
 )
-def test_durations_are_told_in_a_unit_that_gives_a_small_number(seconds, text):
+def test_durations_are_reported_in_a_unit_that_gives_a_small_number(seconds, text):
     assert training._duration(seconds) == text
 
 
@@ -325,7 +325,7 @@ def test_what_is_no_number_names_epoch_batch_and_recordings_and_leaves_the_check
 
 def test_a_step_that_overflows_is_not_saved(tmp_path):
     # The first and only batch of an epoch has a finite loss and a finite gradient.
-    run, data, config = prepared(tmp_path, "train.learning_rate=1e30", "train.batch=200")
+    run, data, config = prepared(tmp_path, "train.learning_rate=1e30", "train.batch_size=200")
     with pytest.raises(FiveshotError, match="the parameters are not finite in epoch 1, batch 1"):
         train(run, data, config, cpu(config))
     assert not run.latest.exists()
@@ -337,7 +337,7 @@ def test_a_learning_rate_that_explodes_is_said(tmp_path):
 
 
 def test_learning_rates_decay_in_steps_and_each_head_has_its_own(tmp_path):
-    _, data, config = prepared(tmp_path, "train.decay=0.5", "train.decay_epochs=2")
+    _, data, config = prepared(tmp_path, "train.lr_decay=0.5", "train.lr_decay_epochs=2")
     state = new_state(data, config, cpu(config))
     rates = []
     for state.epoch in range(5):

@@ -62,7 +62,7 @@ def labelled(labels):
     return LabelledFile(ArrayFeatures(values), np.array(labels, np.int16))
 
 
-def stretch(length, *events):
+def label_row(length, *events):
     """Labels of a recording from (first, end, label)."""
     labels = np.zeros(length, np.int16)
     for first, end, label in events:
@@ -87,7 +87,7 @@ def dataset(files, windows, pairs, config=None, augment=False, normalisation=PLA
 
 
 def crops(files, windows, per_class, frames, rng=None):
-    sed = {"batch_norm": "frozen", "training_frames": frames, "training_windows_per_class": per_class}
+    sed = {"batch_norm": "frozen", "replay.crop_frames": frames, "replay.windows_per_class": per_class}
     config = small_config(*(f"finetune.sed.{name}={value}" for name, value in sed.items()))
     features, _, labels = class_crops(files, windows, config, rng or np.random.default_rng(0))
     return features, labels
@@ -99,13 +99,13 @@ def crops(files, windows, per_class, frames, rng=None):
 def test_labels_are_background_the_class_or_unknown():
     file = event_file([(1, 2, "a", "POS"), (3, 4, "a", "UNK"), (5, 6, "b", "POS")])
     labels = label_frames(file, "S", ["S/a", "S/b"], 0.0)
-    assert labels.tolist() == stretch(100, (10, 20, 1), (30, 40, IGNORED), (50, 60, 2)).tolist()
+    assert labels.tolist() == label_row(100, (10, 20, 1), (30, 40, IGNORED), (50, 60, 2)).tolist()
 
 
 def test_a_known_event_wins_over_an_unknown_one_whatever_their_order():
     file = event_file([(1, 4, "b", "POS"), (2, 6, "a", "UNK"), (5, 7, "a", "POS")])
     labels = label_frames(file, "S", ["S/a", "S/b"], 0.0)
-    assert labels.tolist() == stretch(100, (10, 40, 2), (40, 50, IGNORED), (50, 70, 1)).tolist()
+    assert labels.tolist() == label_row(100, (10, 40, 2), (40, 50, IGNORED), (50, 70, 1)).tolist()
 
 
 def test_a_class_is_a_folder_and_a_column():
@@ -118,18 +118,18 @@ def test_a_class_is_a_folder_and_a_column():
 def test_events_are_widened_on_both_sides_within_the_recording():
     file = event_file([(0.1, 1, "a", "POS"), (9, 9.9, "a", "POS")])
     labels = label_frames(file, "S", ["S/a"], 0.25)
-    assert labels.tolist() == stretch(100, (0, 12, 1), (87, 100, 1)).tolist()
+    assert labels.tolist() == label_row(100, (0, 12, 1), (87, 100, 1)).tolist()
 
 
 # windows
 
 
 def test_windows_without_a_class_are_left_out_unless_a_share_is_asked_for():
-    files = [labelled(stretch(100, (22, 24, 1)))]
+    files = [labelled(label_row(100, (22, 24, 1)))]
     windows = list_windows(files, small_config())
     assert [w.start for w in windows] == [5, 10, 15, 20]
     assert all(w.targets == (1,) for w in windows)
-    more = list_windows(files, small_config("windows.background_share=0.5"))
+    more = list_windows(files, small_config("windows.background_fraction=0.5"))
     assert more[:4] == windows and [w.targets for w in more[4:]] == [(), ()]
 
 
@@ -137,9 +137,9 @@ ALL = "train.window_classes=all"
 
 
 def test_a_class_that_a_window_only_cuts_is_not_seen_in_it():
-    files = [labelled(stretch(100, (18, 22, 1), (3, 5, 2)))]
+    files = [labelled(label_row(100, (18, 22, 1), (3, 5, 2)))]
     assert [w.targets for w in list_windows(files, small_config(ALL))] == [(2,), (1,), (1,), (1,)]
-    kept = list_windows(files, small_config("labels.cut_events=keep", ALL))
+    kept = list_windows(files, small_config("labels.truncated_events=keep", ALL))
     assert [w.targets for w in kept] == [(1, 2), (1,), (1,), (1,), (1,)]
 
 
@@ -187,7 +187,11 @@ def test_windows_are_shared_out_evenly_over_their_classes(classes, windows):
 def mixed_recordings():
     """Three recordings; most windows of the first two hold classes 1 and 2, the third holds 3."""
     both = [(first, first + 2, 1 + k % 2) for k, first in enumerate(range(3, 97, 7))]
-    return [labelled(stretch(100, *both)), labelled(stretch(100, *both)), labelled(stretch(30, (4, 6, 3)))]
+    return [
+        labelled(label_row(100, *both)),
+        labelled(label_row(100, *both)),
+        labelled(label_row(30, (4, 6, 3))),
+    ]
 
 
 def test_by_rotation_a_window_is_listed_once_and_the_epoch_is_not_multiplied():
@@ -212,13 +216,13 @@ def test_the_target_class_alone_asks_for_a_window():
     assert all(target in windows.windows[index].targets for index, target in pairs)
 
 
-def test_events_longer_than_a_window_are_told_with_the_setting_that_helps():
-    with pytest.raises(FiveshotError, match=r"labels\.cut_events=keep"):
+def test_events_longer_than_a_window_are_reported_with_the_setting_that_helps():
+    with pytest.raises(FiveshotError, match=r"labels\.truncated_events=keep"):
         list_windows([labelled(np.ones(100))], small_config())
 
 
 def test_a_recording_shorter_than_a_window_gives_one_window():
-    assert list_windows([labelled(stretch(7, (2, 4, 1)))], small_config()) == [Window(0, 0, (1,))]
+    assert list_windows([labelled(label_row(7, (2, 4, 1)))], small_config()) == [Window(0, 0, (1,))]
 
 
 # the held-out part
@@ -237,10 +241,10 @@ layouts = st.lists(st.tuples(st.integers(5, 300), events), min_size=1, max_size=
     st.sampled_from(["rotation", "all"]),
 )
 def test_no_frame_is_on_both_sides_and_no_class_is_lost_to_training(layout, background, share, seed, rule):
-    files = [labelled(stretch(n, *((a, a + length, c) for a, length, c in found))) for n, found in layout]
+    files = [labelled(label_row(n, *((a, a + length, c) for a, length, c in found))) for n, found in layout]
     config = small_config(
-        f"windows.background_share={background}",
-        f"train.validation_share={share}",
+        f"windows.background_fraction={background}",
+        f"train.validation_fraction={share}",
         f"train.window_classes={rule}",
         f"seed={seed}",
     )
@@ -259,7 +263,7 @@ def test_no_frame_is_on_both_sides_and_no_class_is_lost_to_training(layout, back
 def many_windows():
     rng = np.random.default_rng(0)
     files = [
-        labelled(stretch(600, *((a, a + 4, rng.integers(1, 4)) for a in range(10, 590, 12))))
+        labelled(label_row(600, *((a, a + 4, rng.integers(1, 4)) for a in range(10, 590, 12))))
         for _ in range(4)
     ]
     return files, list_windows(files, small_config())
@@ -279,14 +283,14 @@ def test_the_split_follows_the_seed():
     assert first == again != other
 
 
-def test_too_few_segments_to_hold_one_out_is_told_with_the_setting_that_helps():
-    windows = list_windows([labelled(stretch(40, (5, 8, 1), (20, 24, 2)))], small_config())
+def test_too_few_segments_to_hold_one_out_is_reported_with_the_setting_that_helps():
+    windows = list_windows([labelled(label_row(40, (5, 8, 1), (20, 24, 2)))], small_config())
     with pytest.raises(FiveshotError, match=r"lower train\.segment_windows"):
         split_windows(windows, small_config("train.segment_windows=100"))
 
 
 def test_classes_with_few_windows_are_split_without_a_warning(recwarn):
-    files = [labelled(stretch(20, (5, 8, c))) for c in range(1, 9)] + [labelled(stretch(20, (5, 8, 1)))]
+    files = [labelled(label_row(20, (5, 8, c))) for c in range(1, 9)] + [labelled(label_row(20, (5, 8, 1)))]
     train, valid = split_windows(list_windows(files, small_config()), small_config())
     assert set(train.by_class) == set(range(1, 9)) and valid.by_class
     assert not recwarn.list
@@ -322,26 +326,26 @@ def test_the_order_of_an_epoch_follows_its_seed_alone():
 
 
 def test_an_item_is_the_window_standardised_with_its_labels():
-    files = [labelled(stretch(60, (22, 26, 1), (30, 32, 2)))]
+    files = [labelled(label_row(60, (22, 26, 1), (30, 32, 2)))]
     windows = window_set([Window(0, 15, (1, 2))])
     normalisation = Normalisation(np.array([10], np.float32), np.array([2], np.float32))
     item = dataset(files, windows, [(0, 2)], normalisation=normalisation)[0]
     assert item["features"].shape == (1, FRAMES, MELS) and item["features"].dtype == torch.float32
     assert item["features"][0, :, 0].tolist() == [(i + 1 - 10) / 2 for i in range(15, 35)]
-    assert item["labels"].tolist() == stretch(20, (7, 11, 1), (15, 17, 2)).tolist()
+    assert item["labels"].tolist() == label_row(20, (7, 11, 1), (15, 17, 2)).tolist()
     assert int(item["target"]) == 2
 
 
 def test_the_enrolment_shows_the_target_class_and_zeros_elsewhere():
-    files = [labelled(stretch(60, (22, 26, 1), (30, 32, 2)))]
+    files = [labelled(label_row(60, (22, 26, 1), (30, 32, 2)))]
     windows = window_set([Window(0, 0, (1,)), Window(0, 15, (1, 2))])
     item = dataset(files, windows, [(0, 1)])[0]
-    assert item["enrolment_mask"].tolist() == (stretch(20, (7, 11, 1)) == 1).tolist()
+    assert item["enrolment_mask"].tolist() == (label_row(20, (7, 11, 1)) == 1).tolist()
     assert item["enrolment"][0, :, 0].tolist() == [i + 16 if 7 <= i < 11 else 0 for i in range(20)]
 
 
 def test_a_shorter_enrolment_keeps_frames_of_the_class():
-    files = [labelled(stretch(60, (1, 3, 1), (16, 18, 1)))]
+    files = [labelled(label_row(60, (1, 3, 1), (16, 18, 1)))]
     windows = window_set([Window(0, 0, (1,))])
     data = dataset(files, windows, [(0, 1)] * 20, small_config("train.enrolment_frames=6"))
     for item in data:
@@ -349,7 +353,7 @@ def test_a_shorter_enrolment_keeps_frames_of_the_class():
         assert torch.equal(item["enrolment"][0, :, 0] != 0, item["enrolment_mask"])
 
 
-ENROLLED = [labelled(stretch(20, (i + 1, i + 3, 1))) for i in range(5)]
+ENROLLED = [labelled(label_row(20, (i + 1, i + 3, 1))) for i in range(5)]
 ONE_EACH = window_set([Window(i, 0, (1,)) for i in range(5)])
 
 
@@ -378,7 +382,7 @@ def test_the_rule_of_the_published_program_takes_the_previous_window_of_the_clas
 
 
 def test_the_previous_window_is_one_of_the_same_target_class():
-    files = [labelled(stretch(20, (i + 1, i + 3, 1), (15, 17, 2))) for i in range(5)]
+    files = [labelled(label_row(20, (i + 1, i + 3, 1), (15, 17, 2))) for i in range(5)]
     windows = window_set([Window(i, 0, (1 + i % 2,)) for i in range(5)])
     data = dataset(files, windows, [(2, 1), (4, 1)], small_config("train.enrolment=previous"))
     assert enrolling_files(data) == [0, 2]
@@ -406,7 +410,7 @@ def test_without_te_vad_there_is_no_enrolment():
 
 
 def test_beyond_a_short_recording_features_are_zero_and_labels_ignored():
-    files = [labelled(stretch(7, (2, 4, 1)))]
+    files = [labelled(label_row(7, (2, 4, 1)))]
     windows = window_set([Window(0, 0, (1,))])
     normalisation = Normalisation(np.array([100], np.float32), np.array([2], np.float32))
     for augment in (False, True):
@@ -437,7 +441,7 @@ def test_items_are_the_same_from_any_number_of_loading_processes():
 
 
 def test_crops_hold_their_class_equally_often_and_are_cut_around_it():
-    files = [labelled(stretch(60, (22, 26, 1), (40, 42, 2))), labelled(stretch(10, (3, 5, 2)))]
+    files = [labelled(label_row(60, (22, 26, 1), (40, 42, 2))), labelled(label_row(10, (3, 5, 2)))]
     windows = window_set(list_windows(files, small_config(ALL)))
     features, labels = crops(files, windows, 6, 8)
     assert features.shape == (12, 1, 8, MELS) and labels.shape == (12, 8)

@@ -51,8 +51,8 @@ class Episode:
 
     @property
     def long_shots(self) -> bool:
-        """Whether the mean shot is longer than detect.long_shot_frames."""
-        return shots_are_long(self.support.shots, self.config.detect)
+        """Whether the mean shot is longer than pseudo_labels.long_shot_frames."""
+        return shots_are_long(self.support.shots, self.config.finetune.sed.pseudo_labels.long_shot_frames)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that methods do not disturb each other's draws."""

@@ -13,13 +13,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fiveshot.adaptation.learner import Learner, load_learner
-from fiveshot.adaptation.method import fit_and_predict, load_method
-from fiveshot.adaptation.similarity import shot_similarity
+from fiveshot.adaptation.method import load_method, score_episode
 from fiveshot.core.compute import Backend
 from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError, Problem
-from fiveshot.core.files import changes
 from fiveshot.core.methods import METHODS
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import shots_of
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import FeatureFile, open_recording
@@ -28,7 +27,6 @@ from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.postprocess import detect
 from fiveshot.detection.predictions import Detection
 from fiveshot.run.folder import Run
-from fiveshot.training.windows import labelled_files
 
 log = logging.getLogger("fiveshot")
 
@@ -39,8 +37,7 @@ def finetune_all(
     """Every test recording in turn: its events, and what failed. With `strict` the first failure stops it."""
     if not corpus.test:
         raise FiveshotError(f"{config.paths.data}: no usable recording in {config.corpus.test_folder}.")
-    files, classes, problems = labelled_files(run, config, corpus.train, strict)
-    learner = load_learner(run, files, classes, config, backend)
+    learner, problems = load_learner(run, corpus.train, config, backend, strict)
     detections: list[Detection] = []
     twins, scores_of = same_tasks(corpus.test, config.shots), {}
     for recording in tqdm(corpus.test, desc="fine-tuning", unit="file"):
@@ -83,28 +80,19 @@ def finetune_recording(
     episode = learner.episode(file, shots, unknown, recording.subset, recording.name, source)
     steps = sum(load_method(name).steps(config) for name in missing)
     with tqdm(total=steps, desc=recording.name, unit="step", leave=False) as bar:
-        branches, levels = fit_and_predict(missing, episode, bar.update)
-    scores = FrameScores(
-        audio_name=recording.audio_name,
-        frame_rate=file.frame_rate,
-        widen_s=config.labels.widen_s,
-        shots_s=shots.as_array(),
-        branches=(stored.branches if stored else {}) | branches,
-        levels=(stored.levels if stored else {}) | levels,
-        similarity=stored.similarity if stored else shot_similarity(episode.features, episode.support),
-    )
+        scores = score_episode(missing, episode, recording.audio_name, shots.as_array(), bar.update, stored)
     scores.write(path, sources)
     return scores
 
 
-def sources_of_scores(name: str, file: FeatureFile, learner: Learner) -> dict[str, object]:
+def sources_of_scores(name: str, file: FeatureFile, learner: Learner) -> Provenance:
     """What the scores of a method are computed from: equal values, equal scores."""
-    of_episode = settings_of(learner.config, "seed", "shots", "labels.widen_s", "finetune.support")
+    of_episode = settings_of(learner.config, "seed", "shots", "labels.event_padding_s", "finetune.support")
     made_from = {"checkpoint": learner.checkpoint, "features": file.mark}
-    return of_episode | made_from | load_method(name).depends_on(learner.config)
+    return Provenance(of_episode | made_from | load_method(name).depends_on(learner.config))
 
 
-def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameScores | None:
+def _valid(path: Path, recording: Recording, sources: dict[str, Provenance]) -> FrameScores | None:
     """What of a score file was computed from the same; None where that is nothing, or cannot be read."""
     if not path.exists():
         return None
@@ -118,7 +106,7 @@ def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameS
         scores.write(path, made_from)
     valid = []
     for name in scores.branches:
-        different = _differences(made_from[name], sources.get(name, {}))
+        different = _differences(made_from[name], sources.get(name, Provenance({})))
         if different:
             log.info("%s: %s regenerated, as %s", recording.key, name, different)
         else:
@@ -132,8 +120,9 @@ def _valid(path: Path, recording: Recording, sources: dict[str, dict]) -> FrameS
     )
 
 
-def _differences(made_from: dict, now: dict) -> str:
+def _differences(before: Provenance, now: Provenance) -> str:
     """Why stored scores are not valid; empty where they are."""
-    if made_from.get("version") != now.get("version"):
+    if before.values.get("version") != now.values.get("version"):
         return "they are of another version of the method"
-    return "; ".join(changes(made_from, now))
+    # In an earlier version, pseudo-labels followed settings of the post-processing.
+    return "; ".join(before.without("detect").differences(now))

@@ -18,9 +18,9 @@ from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.joined import FrameReader
 from fiveshot.core.architecture import CONTEXT_FRAMES
 from fiveshot.core.compute import Backend
-from fiveshot.core.config import Windows
 from fiveshot.core.frames import query_starts, stitch
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.sections import Windows
 from fiveshot.network.model import Encoder, FewShotNetwork
 from fiveshot.network.steps import to_frames
 

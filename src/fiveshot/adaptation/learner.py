@@ -14,15 +14,16 @@ from fiveshot.adaptation.joined import FrameReader
 from fiveshot.adaptation.support import Support, check_shots, find_support
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
+from fiveshot.data.corpus import Recording
 from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.replay import Replay, draw_replay
-from fiveshot.training.windows import LabelledFile
+from fiveshot.training.replay import Replay, draw_replay, read_replay
+from fiveshot.training.windows import LabelledFile, labelled_files
 
 log = logging.getLogger("fiveshot")
 
@@ -60,7 +61,7 @@ class Learner:
             FiveshotError: a shot lies outside of the recording.
         """
         config = self.config
-        support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.widen_s)
+        support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.event_padding_s)
         return self.episode_of(file, support, subset, name, source)
 
     def episode_of(self, file: FrameReader, support: Support, subset: str, name: str, source: str) -> Episode:
@@ -91,8 +92,8 @@ def make_learner(
 
     Args:
         network, info: as loaded.
-        replay: gives the training windows, before the network; called once, and not at all where no method
-            asks for them.
+        replay: gives the training windows, before the network; called once at most, not at all where no
+            method asks for them.
     """
     checkpoint = mark_of(network, info)
     network.to(backend.device)
@@ -105,23 +106,49 @@ def make_learner(
 
 
 def load_learner(
-    run: Run, files: list[LabelledFile], classes: list[str], config: Config, backend: Backend
-) -> Learner:
+    run: Run, train: tuple[Recording, ...], config: Config, backend: Backend, strict: bool
+) -> tuple[Learner, Problems]:
     """The learner of the run's best checkpoint.
 
+    What it replays lies beside the checkpoint. Where it does not, as in runs of earlier versions, or belongs
+    to other settings, it is drawn again from the features of the training recordings.
+
+    Args:
+        train: the training recordings; none where the windows beside the checkpoint are to be enough.
+        strict: stop at the first training recording that cannot be read.
+
+    Returns:
+        The learner, and the training recordings that were left out.
+
     Raises:
-        FiveshotError: no checkpoint, or one of other features, network or classes.
+        FiveshotError: no checkpoint, or one of other features, network or classes; no training windows.
     """
     network, info = load_network(run.best, config)
+    try:
+        read_replay(run.best, info, config)  # all of it, so that damage is found before anything is computed
+    except FiveshotError as error:
+        if not train:
+            raise
+        log.info("training windows are drawn again from the training features: %s", error)
+    else:
+        _log_differences(info, None, config)
+        return make_learner(
+            network, info, lambda: read_replay(run.best, info, config), config, backend
+        ), Problems(strict)
+    files, classes, problems = labelled_files(run, config, train, strict)
     if info.classes != classes:
         raise FiveshotError(
             f"{run.best}: trained on {len(info.classes)} classes, not on the {len(classes)} of this corpus; "
             "use the corpus it was trained on, or train again."
         )
+    _log_differences(info, files, config)
+    return make_learner(network, info, lambda: draw_replay(files, config), config, backend), problems
+
+
+def _log_differences(info: CheckpointInfo, files: list[LabelledFile] | None, config: Config) -> None:
     different = changed(info, files, config)
     if different:
         log.info("note: the checkpoint was trained differently: %s", "; ".join(different))
-    return make_learner(network, info, lambda: draw_replay(files, config), config, backend)
 
 
 def replay_windows(
@@ -131,6 +158,6 @@ def replay_windows(
     settings = config.finetune.sed
     features, labels = replay.normalised(normalisation), replay.labels
     # Only frames of a class count, unless the others are to be background; batch statistics need all.
-    counted = labels > 0 if settings.negative_weight == 0 else labels >= 0
+    counted = labels > 0 if config.finetune.negatives.training_weight == 0 else labels >= 0
     asked = None if settings.batch_norm == "adapting" else counted
-    return pass_frozen(network, features, labels, backend, asked, settings.training_precision == "float16")
+    return pass_frozen(network, features, labels, backend, asked, settings.replay.precision == "float16")

@@ -12,9 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from fiveshot.adaptation.episode import Episode, Progress
+from fiveshot.adaptation.similarity import shot_similarity
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.methods import METHODS
+from fiveshot.detection.frame_scores import FrameScores
 
 
 class Fitted(Protocol):
@@ -36,8 +38,9 @@ class Method(Protocol):
     def depends_on(self, config: Config) -> dict[str, object]:
         """What the scores depend on besides the episode: equal values, equal scores; as JSON knows it.
 
-        An episode is made from recording, checkpoint, seed, shots, labels.widen_s and finetune.support; these
-        are not repeated here. `version` is raised when the same settings come to give other scores.
+        An episode is made from recording, checkpoint, seed, shots, labels.event_padding_s and
+        finetune.support; these are not repeated here. `version` is raised when the same settings come to
+        give other scores.
         """
 
     def steps(self, config: Config) -> int:
@@ -47,24 +50,45 @@ class Method(Protocol):
         """Adapt to the support of an episode."""
 
 
-def fit_and_predict(
-    names: Iterable[str], episode: Episode, progress: Progress
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Adapt with each method.
+def score_episode(
+    names: Iterable[str],
+    episode: Episode,
+    audio_name: str,
+    shots_s: np.ndarray,
+    progress: Progress,
+    stored: FrameScores | None = None,
+) -> FrameScores:
+    """Adapt to an episode with each method, and predict every frame of its recording.
+
+    Args:
+        names: of the methods.
+        audio_name: of the recording, for its events.
+        shots_s: (shots, 2) onset and offset of each.
+        progress: called with 1 after each step.
+        stored: scores of other methods of the same episode, which are added.
 
     Returns:
-        Name → P(POS) per frame (n_frames,), and name → confidence level θ.
+        The scores of these methods and the stored ones.
 
     Raises:
         FiveshotError: a method gave scores that are not finite.
     """
-    branches, levels = {}, {}
+    branches = dict(stored.branches) if stored else {}
+    levels = dict(stored.levels) if stored else {}
     for name in names:
         fitted = load_method(name).fit(episode, progress)
         branches[name], levels[name] = fitted.predict(), fitted.confidence_level
         if not np.isfinite(branches[name]).all():
             raise FiveshotError(f"the method {name} gave scores that are not finite.")
-    return branches, levels
+    return FrameScores(
+        audio_name=audio_name,
+        frame_rate=episode.features.file.frame_rate,
+        padding_s=episode.config.labels.event_padding_s,
+        shots_s=shots_s,
+        branches=branches,
+        levels=levels,
+        similarity=stored.similarity if stored else shot_similarity(episode.features, episode.support),
+    )
 
 
 def load_method(name: str) -> Method:

@@ -70,9 +70,9 @@ def query_background(episode: Episode, purpose: str) -> LowWindows | None:
     """Random query windows, every frame labelled background: calls are rare, and the support outvotes them.
 
     The support shows five calls and the few sounds between them; a query of hours holds other sounds, which
-    nothing else tells the branch to reject. None where `finetune.query_weight` is 0.
+    nothing else tells the branch to reject. None where `finetune.negatives.query_weight` is 0.
     """
-    settings, frames = episode.config.finetune, episode.config.windows.frames
+    settings, frames = episode.config.finetune.negatives, episode.config.windows.frames
     first, last = episode.support.query_start, episode.n_frames - frames
     if settings.query_weight == 0 or last <= first:
         return None

@@ -23,11 +23,11 @@ def pseudo_labels(probability: np.ndarray, level: float, long_shots: bool, confi
         (windows, frames) int64.
     """
     if long_shots:
-        size = config.detect.long_smooth_frames
+        size = config.finetune.sed.pseudo_labels.long_smooth_frames
         probability = uniform_filter1d(probability, size, axis=1, mode="nearest")
-    size = (1, config.detect.median_frames)
+    size = (1, config.finetune.sed.pseudo_labels.median_frames)
     labels = np.full(probability.shape, IGNORED, dtype=np.int64)
-    below = probability < level - config.finetune.sed.pseudo_margin
+    below = probability < level - config.finetune.sed.pseudo_labels.margin
     labels[median_filter(below.astype(np.uint8), size, mode="nearest") > 0] = 0
     labels[median_filter((probability > level).astype(np.uint8), size, mode="nearest") > 0] = 1
     return labels

@@ -172,10 +172,10 @@ class SedAdaptation:
             "class": self._backward(self._class_loss(phase)),
             "support": self._backward(self._support_loss(self.data.support, self.settings.support_weight)),
         }
-        if self.settings.negative_weight > 0 and len(self.data.training):
+        if self.config.finetune.negatives.training_weight > 0 and len(self.data.training):
             values["negatives"] = self._backward(self._negative_loss(phase))
         if self.data.background is not None:
-            weight = self.settings.support_weight * self.config.finetune.query_weight
+            weight = self.settings.support_weight * self.config.finetune.negatives.query_weight
             values["background"] = self._backward(self._support_loss(self.data.background, weight))
         if labelling:
             if self._regenerates():
@@ -186,7 +186,7 @@ class SedAdaptation:
         return values
 
     def _phase(self) -> int:
-        return int(torch.randint(self.settings.training_stride, (1,), generator=self.draw))
+        return int(torch.randint(self.settings.replay.stride, (1,), generator=self.draw))
 
     def _backward(self, loss: Loss | None) -> float:
         """Add a loss's gradients, chunk by chunk: it is a sum, and memory holds one chunk at a time."""
@@ -227,24 +227,24 @@ class SedAdaptation:
     def _class_loss(self, phase: int) -> Loss | None:
         """Training windows, every few with this phase, and half as often the support's POS as class 0."""
         settings, training, support = self.settings, self.data.training, self.data.support
-        if settings.training_weight == 0 or not len(training):
+        if settings.replay.weight == 0 or not len(training):
             return None
-        chosen = np.arange(phase, len(training), settings.training_stride)
+        chosen = np.arange(phase, len(training), settings.replay.stride)
         labels = training.labels[chosen]
         labels = labels.masked_fill(labels <= 0, IGNORED)
         sources = [(training, chosen, labels)]
         if settings.support_as_class:
-            chosen = np.arange(2 * phase, len(support), 2 * settings.training_stride)
+            chosen = np.arange(2 * phase, len(support), 2 * settings.replay.stride)
             labels = torch.where(support.labels[chosen] == 1, 0, IGNORED)
             sources.append((support, chosen, labels))
-        return Loss(self.branch.all_classes, self._mean_parts(sources, settings.training_weight))
+        return Loss(self.branch.all_classes, self._mean_parts(sources, settings.replay.weight))
 
     def _negative_loss(self, phase: int) -> Loss:
         """Every known frame of the training windows as background (not in the publication)."""
         training = self.data.training
-        chosen = np.arange(phase, len(training), self.settings.training_stride)
+        chosen = np.arange(phase, len(training), self.settings.replay.stride)
         labels = training.labels[chosen].clamp(max=0)
-        parts = self._mean_parts([(training, chosen, labels)], self.settings.negative_weight)
+        parts = self._mean_parts([(training, chosen, labels)], self.config.finetune.negatives.training_weight)
         return Loss(self.branch.two_way, parts)
 
     def _support_loss(self, windows: LowWindows, weight: float) -> Loss:
@@ -273,25 +273,27 @@ class SedAdaptation:
     def _labels_query(self) -> bool:
         """The branch labels query windows itself in this step."""
         settings = self.settings
-        wanted = settings.pseudo_weight > 0 and self.data.query is not None
-        return wanted and self.done >= settings.pseudo_from_step
+        wanted = settings.pseudo_labels.weight > 0 and self.data.query is not None
+        return wanted and self.done >= settings.pseudo_labels.from_step
 
     def _regenerates(self) -> bool:
-        return self.pseudo is None or self.settings.pseudo_rounds == "every_step"
+        return self.pseudo is None or self.settings.pseudo_labels.rounds == "every_step"
 
     def _pseudo_parts(self) -> list[Part]:
         query, settings = self.data.query, self.settings
         # P with the running statistics as they are after this step's other windows, θ from before them.
         probability = query.predict(self.branch.encoder, self.branch.predict, self.branch.output_frames)
         labels = pseudo_labels(probability, self.level, self.long_shots, self.config)
-        chosen = choose_windows(labels, settings.pseudo_windows, self._order(len(labels)))
+        chosen = choose_windows(labels, settings.pseudo_labels.windows, self._order(len(labels)))
         parts, first = [], 0
         known = int((labels[chosen] != IGNORED).sum())
         per_frame = 1 / labels.shape[1] if settings.reduction == "sum" else 1 / max(known, 1)
         for windows, at in query.items(chosen):
             own = torch.from_numpy(labels[chosen[first : first + len(at)]])
             parts.append(
-                self._part(windows, at, own, torch.full((len(at),), settings.pseudo_weight * per_frame))
+                self._part(
+                    windows, at, own, torch.full((len(at),), settings.pseudo_labels.weight * per_frame)
+                )
             )
             first += len(at)
         return parts
@@ -310,14 +312,10 @@ class Sed:
         return {"version": VERSION} | settings_of(
             config,
             "windows",
-            "labels.cut_events",
+            "labels.truncated_events",
             "train.window_classes",
-            "finetune.query_weight",
-            "finetune.query_windows",
+            "finetune.negatives",
             "finetune.sed",
-            "detect.median_frames",
-            "detect.long_shot_frames",
-            "detect.long_smooth_frames",
         )
 
     def steps(self, config: Config) -> int:

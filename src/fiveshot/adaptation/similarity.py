@@ -17,7 +17,7 @@ from fiveshot.adaptation.support import Support
 
 BLOCK = 8192  # frames correlated at once
 SLACK = 0.25  # a template may lie so far from an event's middle, as a part of the mean shot
-SILENCE = 1e-3  # deviation of standardised features below which a stretch is constant
+SILENCE = 1e-3  # deviation of standardised features below which a piece is constant
 LEAST_LEVEL = 0.1  # shots less like each other than this say nothing about other sounds
 
 
@@ -46,7 +46,7 @@ def background_level(recorded: NormalisedFeatures, support: Support) -> np.ndarr
 def _channel(
     recorded: NormalisedFeatures, support: Support, channel: int, background: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Of one feature channel: how like each other the shots are, and how like them each frame is."""
+    """Of one feature channel: how similar the shots are to each other, and how like them each frame is."""
     templates = shot_templates(recorded, support, channel, background)
     reach = max(1, int(SLACK * np.mean([len(template) for template in templates])))
     by_shot = correlations(recorded, channel, background, templates)
@@ -66,7 +66,7 @@ def shot_templates(
 def correlations(
     recorded: NormalisedFeatures, channel: int, background: np.ndarray, templates: list[np.ndarray]
 ) -> np.ndarray:
-    """Normalised correlation of every template with the stretch around every frame, -1 to 1.
+    """Normalised correlation of every template with the piece around every frame, -1 to 1.
 
     Args:
         background: (mels,) subtracted from the recording; beyond its ends there is only background.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fiveshot.core.config import SupportConfig
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.frames import IGNORED, contiguous_regions, event_frames
+from fiveshot.core.sections import SupportConfig
 from fiveshot.data.annotations import EventTable
 
 
@@ -18,7 +18,7 @@ class Support:
 
     Attributes:
         shots: (shots, 2) first and end frame of each shot.
-        gaps: (gaps, 2) first and end of each stretch known to hold no event.
+        gaps: (gaps, 2) first and end of each span known to hold no event.
         query_start: first frame of the query.
     """
 
@@ -41,19 +41,19 @@ class Support:
 
 
 def find_support(
-    shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, widen_s: float
+    shots: EventTable, unknown: EventTable, frame_rate: float, n_frames: int, padding_s: float
 ) -> Support:
     """Shots and gaps in frames; a gap holds no frame of a shot or of an unknown event.
 
-    As published, the query starts at the end of the last shot as widened, so that none of its frames is
+    As published, the query starts at the end of the last shot as padded, so that none of its frames is
     labelled as shot.
     """
-    spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, widen_s)
+    spans = event_frames(shots.onset_s, shots.offset_s, frame_rate, n_frames, padding_s)
     query_start = int(spans[-1, 1])
     free = np.ones(query_start, dtype=bool)
     for first, end in [
         *spans,
-        *event_frames(unknown.onset_s, unknown.offset_s, frame_rate, n_frames, widen_s),
+        *event_frames(unknown.onset_s, unknown.offset_s, frame_rate, n_frames, padding_s),
     ]:
         free[first:end] = False
     return Support(spans, contiguous_regions(free), query_start)

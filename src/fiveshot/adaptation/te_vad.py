@@ -63,7 +63,11 @@ class TeVad:
     def depends_on(self, config: Config) -> dict[str, object]:
         """Its own section, windows, and query windows as background."""
         return {"version": VERSION} | settings_of(
-            config, "windows", "finetune.query_weight", "finetune.query_windows", "finetune.te_vad"
+            config,
+            "windows",
+            "finetune.negatives.query_weight",
+            "finetune.negatives.query_windows",
+            "finetune.te_vad",
         )
 
     def steps(self, config: Config) -> int:
@@ -87,7 +91,7 @@ class TeVad:
         for _ in range(settings.steps):
             optimizer.zero_grad(set_to_none=True)
             enrolment = enrolling.pick(count, draws[0])
-            for weight, windows in ((1.0, labelled), (config.finetune.query_weight, background)):
+            for weight, windows in ((1.0, labelled), (config.finetune.negatives.query_weight, background)):
                 if windows is None:
                     continue
                 strip = windows.pick(min(count, len(enrolling)), draws[1])

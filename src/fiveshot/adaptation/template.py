@@ -84,7 +84,7 @@ class Template:
         """Match the shots with all of the recording, in the feature channel in which they match best.
 
         With a single shot nothing is known of how shots match each other: scores are correlations then, and
-        the confidence level is 0, so that `detect.minimum` is the threshold.
+        the confidence level is 0, so that `detect.threshold.value` is the threshold.
         """
         features, shots = episode.features, episode.support.shots
         channels = []

@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 def generate(arguments: argparse.Namespace) -> int:
     """Generate the corpus of the run's seed and number of shots, or keep the one that is there."""
-    from fiveshot.data.synthetic import SynthesisSettings, generate_corpus
+    from fiveshot.data.synthetic.corpus import SynthesisSettings, generate_corpus
 
     config = cli.read_run_settings(arguments)
     folder = cli.run_folder(arguments) / "corpus"

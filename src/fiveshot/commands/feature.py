@@ -32,7 +32,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.run.folder import log, report_problems
 
     run = with_checkpoint(run, arguments.checkpoint)
-    borrowed = run.training_features is not None and not config.paths.features
+    borrowed = run.training_features is not None and config.paths.feature_folder is None
     if borrowed:
         log.info("training features: those in %s", run.training_features)
     corpus = checked_corpus(config, arguments.strict, need_train=not borrowed)

@@ -38,14 +38,16 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.detection.provenance import note_predictions
     from fiveshot.run.borrowed import with_checkpoint
     from fiveshot.run.folder import log, report_problems
+    from fiveshot.training.replay import has_replay
 
     run = with_checkpoint(run, arguments.checkpoint)
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     if run.checkpoint:
         log.info("checkpoint: %s", run.checkpoint)
-    corpus = checked_corpus(config, arguments.strict)
-    check_ready(run, config, corpus)
+    check_trained(run)
+    corpus = checked_corpus(config, arguments.strict, need_train=not has_replay(run.best, config))
+    check_features(run, config, corpus)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     failed = {problem.path for problem in problems}
     done = [item for item in corpus.test if item.audio not in failed]
@@ -59,18 +61,24 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     return report_problems([*corpus.problems, *problems])
 
 
-def check_ready(run: Run, config: Config, corpus: Corpus) -> None:
-    """Refuse to fine-tune where an earlier stage is missing, before anything is computed.
-
-    Raises:
-        FiveshotError: no checkpoint, or a split of which no recording has features; what to run first.
-    """
-    from fiveshot.data.feature_files import feature_path
-
+def check_trained(run: Run) -> None:
+    """Refuse to fine-tune without a checkpoint, before anything is read; FiveshotError says what to run."""
     if not run.best.is_file():
         raise FiveshotError(
             f"{run.best}: no checkpoint yet; run the train stage first, or name another run by --checkpoint."
         )
+
+
+def check_features(run: Run, config: Config, corpus: Corpus) -> None:
+    """Refuse to fine-tune where the feature stage is missing, before anything is computed.
+
+    Training recordings are in the corpus where what is replayed from training has to be drawn again.
+
+    Raises:
+        FiveshotError: a split of which no recording has features; what to run first.
+    """
+    from fiveshot.data.feature_files import feature_path
+
     for split, recordings in (("train", corpus.train), ("test", corpus.test)):
         root = run.features(config, split)
         if not recordings or any(feature_path(root, item).exists() for item in recordings):

@@ -46,7 +46,7 @@ def score_files(arguments: argparse.Namespace) -> int:
     references = read_references(arguments.references)
     predictions = read_predictions(arguments.predictions)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
+    report = evaluate(references, predictions, config.report.resamples, config.seed, config.shots, classes)
     print(format_report(report))
     for note in filter(None, (names_note(references), order_note(references))):
         print(note)
@@ -76,7 +76,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
     references = corpus_references(corpus.test)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
-    report = evaluate(references, predictions, config.metric.resamples, config.seed, config.shots, classes)
+    report = evaluate(references, predictions, config.report.resamples, config.seed, config.shots, classes)
     # Which predictions these scores are of, for who reads the report later.
     report["scored"] = {run.confident_predictions.name: sha256(run.confident_predictions)}
     write_json(arguments.report or run.report, report)

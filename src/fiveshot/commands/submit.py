@@ -20,7 +20,8 @@ from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.run import cli
 
 if TYPE_CHECKING:
-    from fiveshot.core.config import Config, Train, TrainedSettings
+    from fiveshot.core.config import Config, TrainedSettings
+    from fiveshot.core.sections import Train
     from fiveshot.run.folder import Run
 
 LABEL = re.compile(r"([A-Za-z][A-Za-z0-9-]*)_([A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*)_task5_([1-4])")
@@ -125,9 +126,9 @@ def description(config: Config, trained: TrainedSettings) -> dict:
 
 def _augmentations(train: Train) -> list[str]:
     applied = {
-        "TimeFilterAug": train.time_filter.share and train.time_filter.gain_db,
-        "time masking": train.time_mask_frames,
-        "frequency masking": train.mel_mask_bands,
+        "TimeFilterAug": train.augment.time_filter.fraction and train.augment.time_filter.gain_db,
+        "time masking": train.augment.time_mask_frames,
+        "frequency masking": train.augment.mel_mask_bands,
     }
     return [name for name, amount in applied.items() if amount]
 
@@ -141,7 +142,7 @@ def _post_processing(config: Config) -> list[str]:
     else:
         median_ms = 1000 * detect.median_frames / config.features.frame_rate
         steps += ["threshold", "gap filling", f"median filtering ({median_ms:.0f} ms)", "shortest length"]
-    return steps + (["comparison with the shots"] if detect.likeness > 0 else [])
+    return steps + (["comparison with the shots"] if detect.min_similarity > 0 else [])
 
 
 def meta(run: Run, config: Config, arguments: argparse.Namespace, report: dict | None) -> dict:

@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from fiveshot.core.config import Compute
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.sections import Compute, number_or
 
 
 def available_cores() -> int:
@@ -72,7 +72,7 @@ class Backend:
 
 
 def choose_backend(settings: Compute) -> Backend:
-    """Follow the settings; device "auto" is a GPU where there is one, threads 0 is one per core.
+    """Follow the settings; device "auto" is a GPU where there is one, threads "auto" is one per core.
 
     Raises:
         FiveshotError: a GPU is asked for and there is none.
@@ -81,6 +81,6 @@ def choose_backend(settings: Compute) -> Backend:
     if settings.device == "cuda" and not has_gpu:
         raise FiveshotError("compute.device is cuda, but torch finds no GPU here; use auto or cpu.")
     device = torch.device("cuda" if has_gpu and settings.device != "cpu" else "cpu")
-    threads = settings.threads or available_cores()
+    threads = number_or(settings.threads, available_cores())
     torch.set_num_threads(threads)
     return Backend(device, settings.precision == "bfloat16", threads)

@@ -1,4 +1,4 @@
-"""Atomic writes, folders that one process writes to, fingerprints and what differs between them."""
+"""Atomic writes, folders that one process writes to, JSON, the SHA-256 of a file."""
 
 from __future__ import annotations
 
@@ -154,28 +154,3 @@ def sha256(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def fingerprint(value: object) -> str:
-    """The SHA-256 of a JSON-able value: equal settings, equal fingerprint."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def changes(before: object, now: object, name: str = "") -> list[str]:
-    """What differs between two JSON-able values, as 'train.epochs was 6, is 8', in order of names."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys(), key=str)
-        return [
-            text
-            for key in keys
-            for text in changes(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-        ]
-    if before == now:
-        return []
-    if any(isinstance(value, str) and len(value) == 64 for value in (before, now)):
-        return [f"{name} changed"]  # fingerprints tell people nothing
-    return [f"{name} was {_shown(before)}, is {_shown(now)}"]
-
-
-def _shown(value: object) -> str:
-    return "unset" if value is None else str(value)

@@ -12,11 +12,11 @@ IGNORED = -1
 
 
 def event_frames(
-    onset_s: np.ndarray, offset_s: np.ndarray, frame_rate: float, n_frames: int, widen_s: float = 0.0
+    onset_s: np.ndarray, offset_s: np.ndarray, frame_rate: float, n_frames: int, padding_s: float = 0.0
 ) -> np.ndarray:
-    """First and end frame of each event, widened and clipped to the recording: (events, 2) int64."""
-    first = np.floor((np.asarray(onset_s, float) - widen_s) * frame_rate)
-    end = np.floor((np.asarray(offset_s, float) + widen_s) * frame_rate)
+    """First and end frame of each event, padded and clipped to the recording: (events, 2) int64."""
+    first = np.floor((np.asarray(onset_s, float) - padding_s) * frame_rate)
+    end = np.floor((np.asarray(offset_s, float) + padding_s) * frame_rate)
     # An event shorter than the grid still owns the frame that holds its middle.
     middle = np.floor((np.asarray(onset_s, float) + np.asarray(offset_s, float)) / 2 * frame_rate)
     empty = end <= first
@@ -24,13 +24,13 @@ def event_frames(
     return np.clip(np.stack([first, end], axis=-1), 0, n_frames).astype(np.int64)
 
 
-def event_seconds(frames: np.ndarray, frame_rate: float, widen_s: float = 0.0) -> np.ndarray:
+def event_seconds(frames: np.ndarray, frame_rate: float, padding_s: float = 0.0) -> np.ndarray:
     """Onset and offset of events given in frames, the inverse of `event_frames`: (events, 2) seconds.
 
-    Flooring loses half a frame on average, which is given back; so is the widening. What would be empty
+    Flooring loses half a frame on average, which is given back; so is the padding. What would be empty
     after that keeps one frame around its middle.
     """
-    times = (np.asarray(frames, float).reshape(-1, 2) + 0.5) / frame_rate + np.array([widen_s, -widen_s])
+    times = (np.asarray(frames, float).reshape(-1, 2) + 0.5) / frame_rate + np.array([padding_s, -padding_s])
     middle = times.mean(axis=1, keepdims=True)
     least = np.array([-0.5, 0.5]) / frame_rate
     times = np.where((times[:, 1:] - times[:, :1]) < 1 / frame_rate, middle + least, times)
@@ -54,17 +54,19 @@ def query_starts(n_frames: int, window: int, hop: int) -> np.ndarray:
     return np.append(np.arange(0, last, hop), last)
 
 
-def window_labels(labels: np.ndarray, start: int, window: int, cut_events: str = "ignore") -> np.ndarray:
+def window_labels(
+    labels: np.ndarray, start: int, window: int, truncated_events: str = "ignore"
+) -> np.ndarray:
     """The labels of one window, padded with -1 beyond the recording.
 
     Args:
         labels: (frames,) labels of the recording: 0 background, 1..C classes, -1 unknown.
-        cut_events: "ignore" gives -1 to the labelled stretch that the window's edge cuts, "keep" keeps it.
+        truncated_events: "ignore" gives -1 to an event that the window's edge cuts, "keep" keeps it.
     """
     cut = np.full(window, IGNORED, dtype=np.int64)
     piece = labels[start : start + window]
     cut[: len(piece)] = piece
-    if cut_events == "ignore":
+    if truncated_events == "ignore":
         end = start + len(piece)
         regions = contiguous_regions(piece > 0)
         if len(regions) and start > 0 and regions[0, 0] == 0 and labels[start - 1] > 0:

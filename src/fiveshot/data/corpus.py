@@ -4,7 +4,7 @@
     ROOT/Validation_Set/SUBSET/.../NAME.{wav,flac} and NAME.csv     column Q
 
 Audio and csv are paired by stem within a folder, because a csv may name NAME.wav where the file is NAME.flac.
-A recording with something wrong is left out and told as a Problem; the others go on.
+A recording with something wrong is left out and reported as a Problem; the others go on.
 """
 
 from __future__ import annotations

@@ -19,12 +19,14 @@ import torch
 from tqdm import tqdm
 
 from fiveshot.core.compute import available_cores
-from fiveshot.core.config import Config, Features
+from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
-from fiveshot.core.files import changes, folder_lock
+from fiveshot.core.files import folder_lock
+from fiveshot.core.provenance import Provenance
+from fiveshot.core.sections import Features, number_or
 from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
-from fiveshot.data.feature_files import feature_path, sources_of, stored_sources, write_blocks
+from fiveshot.data.feature_files import feature_path, provenance_of, stored_provenance, write_blocks
 from fiveshot.data.features import feature_blocks
 
 log = logging.getLogger("fiveshot")
@@ -32,7 +34,7 @@ log = logging.getLogger("fiveshot")
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one recording: `why` its features were made anew, or what kept them from being made.
+    """What came of one recording: `why` its features were regenerated, or what kept them from being made.
 
     `hopeless`: it was the place where they go, so that no other recording would fare better.
     """
@@ -68,7 +70,7 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
                 written[result.why] += 1
     for why, count in written.items():
         if why:
-            log.info("features: %d made anew, as %s", count, why)
+            log.info("features: %d regenerated, as %s", count, why)
     log.info(
         "features: %d extracted, %d unchanged, %d failed",
         written.total(),
@@ -79,7 +81,7 @@ def _extract(corpus: Corpus, root: Path, config: Config, strict: bool) -> list[P
 
 
 def _results(jobs: list[tuple], config: Config) -> Iterator[tuple[Recording, Result]]:
-    workers = min(config.compute.workers or available_cores(), len(jobs))
+    workers = min(number_or(config.compute.workers, available_cores()), len(jobs))
     if workers <= 1:
         yield from ((job[0], extract_one(*job)) for job in jobs)
         return
@@ -126,13 +128,12 @@ def extract_one(recording: Recording, path: Path, settings: Features) -> Result:
     """Bring one feature file up to date."""
     torch.set_num_threads(1)
     try:
-        sources = sources_of(recording, settings)
-        stored = stored_sources(path)
-        if stored == sources:
+        sources = provenance_of(recording, settings)
+        stored = stored_provenance(path)
+        different = stored.differences(sources) if stored else ["they were damaged"]
+        if not different:
             return Result()
-        why = ""
-        if path.exists():
-            why = "; ".join(changes(stored, sources)) if stored else "they were damaged"
+        why = "; ".join(different) if path.exists() else ""
         write_features(path, recording, settings, sources)
         return Result(written=True, why=why)
     except FiveshotError as error:
@@ -141,7 +142,7 @@ def extract_one(recording: Recording, path: Path, settings: Features) -> Result:
         return Result(error=f"could not be read or written ({error.strerror or error})")
 
 
-def write_features(path: Path, recording: Recording, settings: Features, sources: dict) -> None:
+def write_features(path: Path, recording: Recording, settings: Features, sources: Provenance) -> None:
     """Extract one recording, block by block, into a file that appears when it is whole."""
     blocks = feature_blocks(read_blocks(recording.audio, settings.sample_rate), settings)
     write_blocks(path, recording, settings, sources, blocks)

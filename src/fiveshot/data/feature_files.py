@@ -6,7 +6,6 @@ keeps since version 1.10 in its own records, so that damage is an error and neve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from fiveshot.core.config import Config, Features
+from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, sha256
+from fiveshot.core.files import sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
+from fiveshot.core.sections import Features
 from fiveshot.data.annotations import EventTable
 
 if TYPE_CHECKING:  # the corpus needs a decoder
@@ -35,23 +36,24 @@ def feature_path(root: Path, recording: Recording) -> Path:
     return root / recording.split / f"{recording.key}.h5"
 
 
-def sources_of(recording: Recording, settings: Features) -> dict:
+def provenance_of(recording: Recording, settings: Features) -> Provenance:
     """What a feature file is made from: equal when audio, annotations and feature settings are equal."""
-    return {
-        "layout": LAYOUT,
-        "audio": sha256(recording.audio),
-        "csv": sha256(recording.csv),
-        "features": settings.model_dump(mode="json"),
-    }
+    return Provenance(
+        {
+            "layout": LAYOUT,
+            "audio": sha256(recording.audio),
+            "csv": sha256(recording.csv),
+            "features": settings.model_dump(mode="json"),
+        }
+    )
 
 
-def stored_sources(path: Path) -> dict | None:
+def stored_provenance(path: Path) -> Provenance | None:
     """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
         with h5py.File(path) as file:
             file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
-            found = json.loads(read_attribute(file, "made_from"))
-            return found if isinstance(found, dict) else None
+            return Provenance.from_json(read_attribute(file, "made_from"))
     except DAMAGE:
         return None
 
@@ -59,7 +61,9 @@ def stored_sources(path: Path) -> dict | None:
 Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
 
 
-def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
+def write_blocks(
+    path: Path, recording: Recording, settings: Features, sources: Provenance, blocks: Blocks
+) -> None:
     """Write ready features into a file that appears when it is whole."""
     with new_hdf5(path) as (file, check):
         n_frames = 0
@@ -81,7 +85,7 @@ def write_blocks(path: Path, recording: Recording, settings: Features, sources: 
             n_frames=n_frames,
             duration_s=recording.duration_s,
         )
-        write_attribute(file, "made_from", json.dumps(sources, sort_keys=True))
+        write_attribute(file, "made_from", sources.to_json())
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
 
@@ -127,7 +131,7 @@ def _texts(group: h5py.Group, name: str) -> np.ndarray:
 class FeatureFile:
     """What is known of one recording's features without its frames; frames are read on demand.
 
-    HDF5 handles cannot cross processes, so that each read opens the file anew.
+    HDF5 handles cannot cross processes, so that each read opens the file again.
     """
 
     path: Path
@@ -169,7 +173,7 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
         )
         return FeatureFile(
             path=path,
-            mark=fingerprint(json.loads(read_attribute(file, "made_from"))),
+            mark=Provenance.from_json(read_attribute(file, "made_from")).digest,
             channels=settings.channels,
             n_frames=int(file.attrs["n_frames"]),
             frame_rate=settings.frame_rate,

@@ -12,7 +12,7 @@ import librosa
 import numpy as np
 import torch
 
-from fiveshot.core.config import Features, Pcen
+from fiveshot.core.sections import Features, Pcen
 from fiveshot.data.torchaudio_compat import MelSpectrogram
 
 WAVEFORM_GAIN = 2.0**32  # of the published pipeline; PCEN all but cancels it, its eps and bias do not

@@ -26,7 +26,7 @@ def draw_detections(
     predictions: dict[str, np.ndarray],
     strict: bool = False,
 ) -> tuple[list[Path], list[Problem]]:
-    """Draw the first `metric.pictures` recordings of each subset that have probabilities.
+    """Draw the first `report.figures_per_subset` recordings of each subset that have probabilities.
 
     `predictions`: key of a recording → (events, 2) onsets and offsets in seconds. What cannot be drawn comes
     back as problems, or with `strict` stops it.
@@ -36,7 +36,7 @@ def draw_detections(
     problems = Problems(strict)
     for recording in recordings:
         path = scores_path(run, recording)
-        if drawn[recording.subset] < config.metric.pictures and path.exists():
+        if drawn[recording.subset] < config.report.figures_per_subset and path.exists():
             drawn[recording.subset] += 1
             events = predictions.get(recording.key, np.zeros((0, 2)))
             with problems.skip(recording.audio):
@@ -75,7 +75,7 @@ def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
     curves = {name: scores.branches[name] for name in config.detect.methods}
     if len(curves) > 1:
         curves["mean"] = fuse(scores, config.detect)[0]
-    if config.detect.likeness > 0:
+    if config.detect.min_similarity > 0:
         curves["similarity"] = np.clip(scores.similarity, 0, 1)
     return curves
 
@@ -83,7 +83,7 @@ def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
 def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
     names, limit = config.detect.methods, threshold(fuse(scores, config.detect)[1], config.detect)
     limits = {"mean" if len(names) > 1 else names[0]: limit}
-    return limits | ({"similarity": config.detect.likeness} if config.detect.likeness > 0 else {})
+    return limits | ({"similarity": config.detect.min_similarity} if config.detect.min_similarity > 0 else {})
 
 
 def event_rows(recording: Recording, scores: FrameScores, detected: np.ndarray) -> EventRows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from fiveshot.core.frames import event_frames
 from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import Recording
 from fiveshot.run.folder import Run
 
@@ -22,7 +22,7 @@ class FrameScores:
     Attributes:
         audio_name: as in the csv of the recording.
         frame_rate: frames per second.
-        widen_s: seconds by which events are widened in labels, on both sides.
+        padding_s: seconds by which events are padded in labels, on both sides.
         shots_s: (shots, 2) onsets and offsets of the shots.
         branches: name of a method → P(POS) per frame, (n_frames,) float32.
         levels: name of a method → confidence level θ.
@@ -33,7 +33,7 @@ class FrameScores:
 
     audio_name: str
     frame_rate: float
-    widen_s: float
+    padding_s: float
     shots_s: np.ndarray
     branches: dict[str, np.ndarray]
     levels: dict[str, float]
@@ -47,9 +47,9 @@ class FrameScores:
 
     @property
     def shot_frames(self) -> np.ndarray:
-        """First and end frame of each shot, widened as its labels are: (shots, 2)."""
+        """First and end frame of each shot, padded as its labels are: (shots, 2)."""
         n_frames = len(next(iter(self.branches.values())))
-        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.widen_s)
+        return event_frames(*self.shots_s.T, self.frame_rate, n_frames, self.padding_s)
 
     @classmethod
     def read(cls, path: Path) -> FrameScores:
@@ -61,14 +61,14 @@ class FrameScores:
         return cls.read_with_sources(path)[0]
 
     @classmethod
-    def read_with_sources(cls, path: Path) -> tuple[FrameScores, dict[str, dict]]:
+    def read_with_sources(cls, path: Path) -> tuple[FrameScores, dict[str, Provenance]]:
         """The same, and what the scores of each branch were computed from."""
         with open_hdf5(path, "probabilities", "finetune") as file:
             names = read_attribute(file, "branches").split()
             scores = cls(
                 audio_name=read_attribute(file, "audio_name"),
                 frame_rate=float(file.attrs["frame_rate"]),
-                widen_s=float(file.attrs["widen_s"]),
+                padding_s=float(file.attrs["widen_s"]),
                 shots_s=file["shots_s"][:],
                 branches={name: file[name][:] for name in names},
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
@@ -77,19 +77,19 @@ class FrameScores:
             )
             return scores, {name: _sources(file[name]) for name in names}
 
-    def write(self, path: Path, sources: dict[str, dict]) -> None:
+    def write(self, path: Path, sources: dict[str, Provenance]) -> None:
         """Write the scores as a whole, guarded by checksums.
 
         Args:
-            sources: name of a branch → what its scores were computed from, as JSON knows it.
+            sources: name of a branch → what its scores were computed from.
 
         Raises:
             WriteError: the file could not be written.
         """
-        with new_hdf5(path) as (file, _):
+        with new_hdf5(path) as (file, _):  # names are those of earlier versions, whose files stay readable
             write_attribute(file, "audio_name", self.audio_name)
             write_attribute(file, "branches", " ".join(self.branches))
-            file.attrs.update(frame_rate=self.frame_rate, widen_s=self.widen_s)
+            file.attrs.update(frame_rate=self.frame_rate, widen_s=self.padding_s)
             if self.before_frames:
                 file.attrs["before_frames"] = self.before_frames
             write_array(file, "shots_s", self.shots_s)
@@ -97,7 +97,7 @@ class FrameScores:
                 write_array(file, name, values.astype(np.float32))
             for name in self.branches:
                 file[name].attrs["confidence_level"] = self.levels[name]
-                write_attribute(file[name], "made_from", json.dumps(sources[name], sort_keys=True))
+                write_attribute(file[name], "made_from", sources[name].to_json())
 
 
 def scores_path(run: Run, recording: Recording) -> Path:
@@ -105,5 +105,5 @@ def scores_path(run: Run, recording: Recording) -> Path:
     return run.probabilities / f"{recording.key}.h5"
 
 
-def _sources(dataset: h5py.Dataset) -> dict:
-    return json.loads(read_attribute(dataset, "made_from"))
+def _sources(dataset: h5py.Dataset) -> Provenance:
+    return Provenance.from_json(read_attribute(dataset, "made_from"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import median_filter
 
-from fiveshot.core.config import Detect
 from fiveshot.core.frames import contiguous_regions, event_seconds
+from fiveshot.core.sections import Detect
 from fiveshot.detection.duration_decoder import decode_events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
@@ -28,14 +28,13 @@ def mean_probability(scores: FrameScores) -> np.ndarray:
 
 def threshold(level: float, settings: Detect) -> float:
     """The P(POS) above which a frame is part of an event."""
-    if settings.threshold == "fixed":
-        return settings.minimum
-    return max(level - settings.offset, settings.minimum)
+    rule = settings.threshold
+    return rule.value if rule.mode == "fixed" else max(level - rule.margin, rule.value)
 
 
-def shots_are_long(shot_frames: np.ndarray, settings: Detect) -> bool:
-    """Whether the mean of the shots, (shots, 2) first and end frames as widened, exceeds the limit."""
-    return float((shot_frames[:, 1] - shot_frames[:, 0]).mean()) > settings.long_shot_frames
+def shots_are_long(shot_frames: np.ndarray, limit_frames: int) -> bool:
+    """Whether the mean of the shots, (shots, 2) first and end frames as padded, exceeds the limit."""
+    return float((shot_frames[:, 1] - shot_frames[:, 0]).mean()) > limit_frames
 
 
 def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum: float) -> np.ndarray:
@@ -51,9 +50,9 @@ def fill_gaps(active: np.ndarray, probability: np.ndarray, longest: int, minimum
 def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, settings: Detect) -> np.ndarray:
     """The published rule: threshold, gap filling for long shots, median filter, shortest length.
 
-    The published program compares an event's length as detected, in which the widening of its labels is
+    The published program compares an event's length as detected, in which the padding of its labels is
     included, with the shortest shot as annotated. With a shot of 30 ms, 2 detected frames are then long
-    enough; with the widening taken back (`event_length: corrected`) 6 are needed.
+    enough; with the padding taken back (`event_length: corrected`) 6 are needed.
 
     Args:
         query: (frames,) P(POS) from the first frame of the query on.
@@ -63,7 +62,7 @@ def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, sett
         (events, 2) first and end frame in the query.
     """
     active = query > limit
-    if shots_are_long(scores.shot_frames, settings):
+    if shots_are_long(scores.shot_frames, settings.long_shot_frames):
         active = fill_gaps(active, query, settings.fill_gap_frames, settings.fill_gap_minimum)
     spans = contiguous_regions(
         median_filter(active.astype(np.uint8), settings.median_frames, mode="nearest") > 0
@@ -72,17 +71,17 @@ def thresholded_spans(query: np.ndarray, limit: float, scores: FrameScores, sett
     if settings.event_length == "corrected":
         times = _query_times(spans, scores)
         lasting = times[:, 1] - times[:, 0]
-    return spans[lasting >= settings.shortest_share * float(np.diff(scores.shots_s).min())]
+    return spans[lasting >= settings.shortest_fraction * float(np.diff(scores.shots_s).min())]
 
 
 def _query_times(spans: np.ndarray, scores: FrameScores) -> np.ndarray:
-    """Seconds in the recording, (events, 2), of events in frames of the query; the widening is taken back.
+    """Seconds in the recording, (events, 2), of events in frames of the query; the padding is taken back.
 
     An event that begins with the query's first frame is cut there, somewhere between its labels' start and
     the event's own, so that nothing is taken back.
     """
     start = int(scores.shot_frames[-1, 1])
-    times = event_seconds(spans + start, scores.frame_rate, scores.widen_s)
+    times = event_seconds(spans + start, scores.frame_rate, scores.padding_s)
     times[spans[:, 0] == 0, 0] = start / scores.frame_rate
     times[:, 0] = np.maximum(times[:, 0], scores.query_start_s)
     return times
@@ -94,11 +93,12 @@ def detect(scores: FrameScores, settings: Detect) -> list[Detection]:
     limit, start = threshold(level, settings), int(scores.shot_frames[-1, 1])
     query = probability[start:]
     if settings.decoder == "duration":
-        shots = (np.diff(scores.shots_s)[:, 0] + 2 * scores.widen_s) * scores.frame_rate
-        spans = decode_events(query, limit, shots, settings.strength, settings.length_spread)
+        shots = (np.diff(scores.shots_s)[:, 0] + 2 * scores.padding_s) * scores.frame_rate
+        prior = settings.duration
+        spans = decode_events(query, limit, shots, prior.score_weight, prior.min_log_std)
     else:
         spans = thresholded_spans(query, limit, scores, settings)
-    spans = spans[scores.similarity[spans.sum(axis=1) // 2 + start] >= settings.likeness]
+    spans = spans[scores.similarity[spans.sum(axis=1) // 2 + start] >= settings.min_similarity]
     return [
         Detection(
             scores.audio_name,

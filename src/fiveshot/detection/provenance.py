@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import changes, fingerprint, read_json, sha256, write_json
+from fiveshot.core.files import read_json, sha256, write_json
+from fiveshot.core.provenance import Provenance, fingerprint
 from fiveshot.data.corpus import Recording
 from fiveshot.run.borrowed import OWN, checkpoint_text, with_remembered_checkpoint
 from fiveshot.run.folder import Run
@@ -17,7 +18,10 @@ _PREDICTING = ("seed", "shots", "features", "labels", "windows", "network", "tra
 
 def note_predictions(run: Run, config: Config, done: Iterable[Recording]) -> None:
     """Keep beside the predictions what they were made from, and of which recordings."""
-    note = _made_from(run, config) | {"recordings": sorted(recording.key for recording in done)}
+    note = _files(run) | {
+        "settings": _settings(config),
+        "recordings": sorted(recording.key for recording in done),
+    }
     write_json(run.predictions_note, note | {"fingerprint": fingerprint(note)})
 
 
@@ -39,7 +43,9 @@ def noted_predictions(run: Run, config: Config) -> tuple[Run, set[str]]:
             f"{run.checkpoint}: the checkpoint of {run.predictions} is gone; put it back, or fine-tune again "
             "with --checkpoint."
         )
-    different = changes(note, _made_from(run, config))
+    settings = note.pop("settings", {})
+    different = Provenance(note).differences(Provenance(_files(run)))
+    different += Provenance(settings).differences(Provenance(_settings(config)))
     if different:
         raise FiveshotError(
             f"{run.predictions}: not made with what is there now ({'; '.join(different)}); run the finetune "
@@ -48,10 +54,13 @@ def noted_predictions(run: Run, config: Config) -> tuple[Run, set[str]]:
     return run, {str(key) for key in recordings}
 
 
-def _made_from(run: Run, config: Config) -> dict:
+def _settings(config: Config) -> dict:
     values = config.model_dump(mode="json")
+    return {name: values[name] for name in _PREDICTING}
+
+
+def _files(run: Run) -> dict:
     written = run.predictions, run.confident_predictions
     files = {"checkpoint": run.best} | {path.name: path for path in written}
-    found = {name: sha256(path) if path.exists() else None for name, path in files.items()}
-    settings = {name: values[name] for name in _PREDICTING}
-    return found | {"checkpoint_file": checkpoint_text(run), "settings": settings}
+    digests = {name: sha256(path) if path.exists() else None for name, path in files.items()}
+    return digests | {"checkpoint_file": checkpoint_text(run)}

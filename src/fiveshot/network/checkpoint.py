@@ -19,8 +19,10 @@ import torch
 
 from fiveshot.core.config import Config, TrainedSettings, build_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import as_json, changes, fingerprint, write_bytes, write_text
+from fiveshot.core.files import as_json, write_bytes, write_text
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance, fingerprint
+from fiveshot.core.renamed_keys import translated
 from fiveshot.network.model import FewShotNetwork
 
 DESCRIPTION = "description"
@@ -137,7 +139,7 @@ def _described(text: object, path: Path) -> CheckpointInfo:
         values = json.loads(text)
         info = CheckpointInfo(
             classes=[str(name) for name in values["classes"]],
-            config=build_config(values["config"], str(path), TrainedSettings),
+            config=build_config(translated(values["config"]), str(path), TrainedSettings),
             normalisation=Normalisation(
                 np.array(values["normalisation"]["mean"], dtype=np.float32),
                 np.array(values["normalisation"]["deviation"], dtype=np.float32),
@@ -169,13 +171,15 @@ def load_network(path: Path, config: Config) -> tuple[FewShotNetwork, Checkpoint
         FiveshotError: an absent or damaged file, or other features or another network than configured.
     """
     tensors, info = load_checkpoint(path)
-    for section in ("features", "network"):
-        trained, wanted = (getattr(one, section).model_dump(mode="json") for one in (info.config, config))
-        different = changes(trained, wanted, section)
-        if different:
-            raise FiveshotError(
-                f"{path}: trained with other settings ({'; '.join(different)}); use the same or train again."
-            )
+    trained, wanted = (
+        Provenance(one.model_dump(mode="json", include={"features", "network"}))
+        for one in (info.config, config)
+    )
+    different = trained.differences(wanted)
+    if different:
+        raise FiveshotError(
+            f"{path}: trained with other settings ({'; '.join(different)}); use the same or train again."
+        )
     network = build_network(config, len(info.classes))
     fill(network, tensors.get("network"), path)
     return network.eval(), info

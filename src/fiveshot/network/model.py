@@ -35,8 +35,9 @@ from torch.nn import functional
 
 from fiveshot.core.architecture import LOW_REACH_FRAMES, POOLS, embedding_size, missing_frames, step_count
 from fiveshot.core.compute import lstm_in_bfloat16
-from fiveshot.core.config import Network
+from fiveshot.core.sections import Network
 from fiveshot.network import fast_cpu
+from fiveshot.network.convolutional_head import ConvolutionalHead
 from fiveshot.network.steps import join_target, step_weight, to_frames
 
 
@@ -190,9 +191,9 @@ class TransformerHead(nn.Module):
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
-            2 * embedding, network.heads, network.feed_forward, network.dropout, batch_first=True
+            2 * embedding, network.num_heads, network.feed_forward, network.dropout, batch_first=True
         )
-        self.transformer = nn.TransformerEncoder(layer, network.layers, enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(layer, network.num_layers, enable_nested_tensor=False)
         self.out = nn.Linear(2 * embedding, 2)
         self.per_frame = network.te_vad_resolution == "frame"
         # Windows that pass at once in training on a CPU: more are no faster, and take more memory.
@@ -233,7 +234,11 @@ class BiLstmHead(nn.Module):
         return self.out(x)
 
 
-HEADS: dict[str, type[nn.Module]] = {"transformer": TransformerHead, "bilstm": BiLstmHead}
+HEADS: dict[str, type[nn.Module]] = {
+    "transformer": TransformerHead,
+    "bilstm": BiLstmHead,
+    "convolutional": ConvolutionalHead,
+}
 
 
 class FewShotNetwork(nn.Module):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, read_json
+from fiveshot.core.files import read_json
+from fiveshot.core.provenance import fingerprint
 from fiveshot.core.yaml import to_yaml
 from fiveshot.data.events import Events
 from fiveshot.detection.frame_scores import FrameScores

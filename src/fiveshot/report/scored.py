@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fiveshot.core.config import Config, build_config
+from fiveshot.core.config import Config, load_saved_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import fingerprint, read_json
-from fiveshot.core.yaml import read_yaml, to_yaml
+from fiveshot.core.files import read_json
+from fiveshot.core.provenance import fingerprint
+from fiveshot.core.yaml import to_yaml
 from fiveshot.data.corpus import Recording, checked_corpus
 from fiveshot.data.events import Events
 from fiveshot.data.formats.start_time import start_time
@@ -39,7 +40,7 @@ def report_of_run(folder: Path) -> Path:
     run = Run(folder)
     if not run.config.is_file():
         raise FiveshotError(f"{folder}: not a run, as it has no config.yaml; give one that was scored.")
-    config: Config = build_config(read_yaml(run.config), str(run.config))
+    config = load_saved_config(run.config)
     report: Any = read_json(run.report)
     _, done = noted_predictions(run, config)
     corpus = checked_corpus(config, strict=False, need_train=False)
@@ -65,7 +66,7 @@ def _track(run: Run, config: Config, recording: Recording, reference: Reference,
     truth = Events.from_pairs(reference.events, value=reference.value)
     missed = truth.where(np.flatnonzero(np.array(matched.reference.tolist()) == MISSED))
     path = scores_path(run, recording)
-    probability, level, shots = np.zeros(1, np.float32), config.detect.minimum, NOTHING
+    probability, level, shots = np.zeros(1, np.float32), config.detect.threshold.value, NOTHING
     if path.exists():
         scores = FrameScores.read(path)
         probability, confidence_level = fuse(scores, config.detect)

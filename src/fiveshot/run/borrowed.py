@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.renamed_keys import translated
+from fiveshot.core.sections import AUTO
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.folder import Run
 
@@ -43,9 +45,9 @@ def _features_beside(checkpoint: Path) -> Path | None:
     if other.best.parent != checkpoint.parent or not other.config.is_file():
         return None
     # The settings may be of an older version: nothing but this one key is looked at.
-    paths = read_yaml(other.config).get("paths")
+    paths = translated(read_yaml(other.config)).get("paths")
     elsewhere = paths.get("features") if isinstance(paths, dict) else None
-    return Path(elsewhere) if isinstance(elsewhere, str) else other.folder / "features"
+    return Path(elsewhere) if isinstance(elsewhere, str) and elsewhere != AUTO else other.folder / "features"
 
 
 def checkpoint_text(run: Run) -> str:

@@ -81,7 +81,8 @@ def read_settings(arguments: argparse.Namespace, earlier: Overrides | None = Non
     call = overrides_of(arguments).over(earlier or Overrides())
     config = load_config(base_config(), call.config and shipped_config(call.config), list(call.set.values()))
     data = call.data or home() / config.paths.data
-    features = str(home() / config.paths.features) if config.paths.features else None
+    folder = config.paths.feature_folder
+    features = config.paths.features if folder is None else str(home() / folder)
     paths = config.paths.model_copy(update={"data": str(data), "features": features})
     return config.model_copy(update={"paths": paths})
 

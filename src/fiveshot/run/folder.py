@@ -14,7 +14,8 @@ import pandas as pd
 
 from fiveshot.core.config import Config, save_config
 from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem
-from fiveshot.core.files import atomic_write, changes, folder_lock
+from fiveshot.core.files import atomic_write, folder_lock
+from fiveshot.core.provenance import Provenance
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
@@ -82,8 +83,8 @@ class Run:
 
     def features(self, config: Config, split: str = "test") -> Path:
         """Where feature files lie: the configured folder, that of another run, or one inside the run."""
-        if config.paths.features:
-            return Path(config.paths.features)
+        if config.paths.feature_folder is not None:
+            return Path(config.paths.feature_folder)
         borrowed = self.training_features if split == "train" else None
         return borrowed or self.folder / "features"
 
@@ -122,7 +123,7 @@ def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = 
 def _log_changes(saved: Path, config: Config) -> None:
     """Log which settings differ from those of the stage before; an unreadable file is of an older version."""
     with suppress(FiveshotError):
-        different = changes(read_yaml(saved), config.model_dump(mode="json"))
+        different = Provenance(read_yaml(saved)).differences(Provenance(config.model_dump(mode="json")))
         if different:
             log.info("settings changed since the stage before: %s", "; ".join(different))
 

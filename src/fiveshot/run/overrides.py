@@ -1,17 +1,20 @@
 """What earlier calls of a run changed in the settings, so that later stages go on with it.
 
-`finetune --set detect.minimum=0.4` and then `metric` belong together. What is remembered are the words of the
-calls, not the resolved settings: an edit of config.yaml counts at once.
+`finetune --set detect.threshold.value=0.4` and then `metric` belong together. What is remembered are the
+words of the calls, not the resolved settings: an edit of config.yaml counts at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import read_json, write_json
+from fiveshot.core.renamed_keys import leaves, refusal, today
+from fiveshot.core.yaml import parse_yaml
 
 FILE = "overrides.json"
 
@@ -37,7 +40,8 @@ class Overrides:
         values = read_json(path)
         if not _are_overrides(values):
             raise FiveshotError(f"{path}: damaged; delete it, or pass --reset, and give the settings again.")
-        return cls(**values)
+        words = [word for text in values["set"].values() for word in _today(text, path)]
+        return cls(values["config"], values["data"], {word.split("=", 1)[0]: word for word in words})
 
     def write(self, folder: Path) -> None:
         """Keep them for the later stages of the run."""
@@ -69,6 +73,15 @@ def _are_overrides(values: object) -> bool:
         and isinstance(settings, dict)
         and all(isinstance(text, str) and text.startswith(f"{key}=") for key, text in settings.items())
     )
+
+
+def _today(text: str, path: Path) -> list[str]:
+    """A setting with today's keys, one word each; as it was given where none of them is an old one."""
+    key, _, value = text.partition("=")
+    setting = {key: parse_yaml(value, f"{path}: {text}")}
+    if refusal(setting) is None:
+        return [text]
+    return [f"{name}={json.dumps(now)}" for name, now in (today(*leaf) for leaf in leaves(setting))]
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:

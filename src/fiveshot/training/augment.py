@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fiveshot.core.config import Features, TimeFilter, Train
+from fiveshot.core.sections import Augment, Features, TimeFilter
 from fiveshot.data.torchaudio_compat import FrequencyMasking, TimeMasking
 
 
@@ -50,20 +50,22 @@ def apply_gains(features: np.ndarray, gains_db: np.ndarray, settings: Features, 
     return changed
 
 
-def time_filter(features: np.ndarray, train: Train, kinds: Features, rng: np.random.Generator) -> np.ndarray:
-    """TimeFilterAug on a share of the windows: (channels, frames, mels) → the same shape."""
-    if rng.random() >= train.time_filter.share or train.time_filter.gain_db == 0:
+def time_filter(
+    features: np.ndarray, settings: TimeFilter, stored: Features, rng: np.random.Generator
+) -> np.ndarray:
+    """TimeFilterAug on a fraction of the windows: (channels, frames, mels) → the same shape."""
+    if rng.random() >= settings.fraction or settings.gain_db == 0:
         return features
-    gains = time_gains_db(features.shape[1], train.time_filter, rng)
-    return apply_gains(features, gains, kinds, train.time_filter.domain)
+    gains = time_gains_db(features.shape[1], settings, rng)
+    return apply_gains(features, gains, stored, settings.domain)
 
 
-def mask(features: torch.Tensor, train: Train) -> torch.Tensor:
+def mask(features: torch.Tensor, settings: Augment) -> torch.Tensor:
     """Time and mel masks on standardised windows (zero is their mean): (batch, channels, frames, mels)."""
     # torchaudio's masks take (..., freq, time); every window gets its own.
     turned = features.transpose(-1, -2)
-    if train.time_mask_frames:
-        turned = TimeMasking(train.time_mask_frames, iid_masks=True)(turned)
-    if train.mel_mask_bands:
-        turned = FrequencyMasking(train.mel_mask_bands, iid_masks=True)(turned)
+    if settings.time_mask_frames:
+        turned = TimeMasking(settings.time_mask_frames, iid_masks=True)(turned)
+    if settings.mel_mask_bands:
+        turned = FrequencyMasking(settings.mel_mask_bands, iid_masks=True)(turned)
     return turned.transpose(-1, -2)

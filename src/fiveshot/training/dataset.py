@@ -22,6 +22,7 @@ from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem
 from fiveshot.core.frames import window_labels
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.sections import Automatic, number_or
 from fiveshot.data.corpus import Corpus
 from fiveshot.data.feature_files import normalisation
 from fiveshot.run.folder import Run
@@ -56,12 +57,12 @@ def training_data(
     ), problems
 
 
-def windows_per_class(windows: WindowSet, per_class: int | None) -> int:
+def windows_per_class(windows: WindowSet, per_class: Automatic) -> int:
     """How often an epoch draws each class: `per_class` times, or as often as the largest has windows."""
-    return per_class or max(len(members) for members in windows.by_class.values())
+    return number_or(per_class, max(len(members) for members in windows.by_class.values()))
 
 
-def epoch_draw(windows: WindowSet, per_class: int | None, rng: np.random.Generator) -> list[tuple[int, int]]:
+def epoch_draw(windows: WindowSet, per_class: Automatic, rng: np.random.Generator) -> list[tuple[int, int]]:
     """One epoch as (window, target class) pairs, shuffled: every class equally often.
 
     Each class runs through its own windows in random order, again and again, until it has been drawn
@@ -116,10 +117,10 @@ class WindowDataset(Dataset):
         """Standardised features of a window, zero beyond the recording, and its labels."""
         window, frames = self.windows.windows[index], self.config.windows.frames
         file = self.files[window.file]
-        labels = window_labels(file.labels, window.start, frames, self.config.labels.cut_events)
+        labels = window_labels(file.labels, window.start, frames, self.config.labels.truncated_events)
         features = file.features.frames(window.start, window.start + frames)
         if self.augment:
-            features = time_filter(features, self.config.train, self.config.features, rng)
+            features = time_filter(features, self.config.train.augment.time_filter, self.config.features, rng)
         features = self.normalisation.apply(features)
         return torch.from_numpy(np.pad(features, ((0, 0), (0, frames - features.shape[1]), (0, 0)))), labels
 
@@ -159,12 +160,12 @@ def window_loader(
     """Batches of these (window, target class) pairs; on a CPU of few cores in this process."""
     dataset = WindowDataset(data.files, windows, pairs, data.normalisation, config, seed, augment)
     # Two cores are worth more to the network than to a loader; a GPU wants to be fed.
-    automatic = min(8, available_cores()) if backend.device.type == "cuda" else (available_cores() > 2) * 1
+    automatic = min(8, available_cores()) if backend.device.type == "cuda" else int(available_cores() > 2)
     return DataLoader(
         _ErrorsAsValues(dataset),
-        batch_size=config.train.batch,
+        batch_size=config.train.batch_size,
         collate_fn=_collated,
-        num_workers=config.compute.workers or automatic,
+        num_workers=number_or(config.compute.workers, automatic),
         pin_memory=backend.device.type == "cuda",
     )
 

@@ -15,8 +15,8 @@ from torch.nn.utils import get_total_norm
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import changes
 from fiveshot.core.frames import IGNORED
+from fiveshot.core.provenance import Provenance
 from fiveshot.network.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.network.enrolment import enrolment_vectors
 from fiveshot.network.fast_cpu import SumInPieces
@@ -106,7 +106,7 @@ def train_epoch(
     state.network.train()
     totals, began = np.zeros(3), 0.0
     for number, batch in enumerate(batches(loader, backend, f"epoch {state.epoch + 1}")):
-        batch["features"] = mask(batch["features"], config.train)
+        batch["features"] = mask(batch["features"], config.train.augment)
         state.optimizer.zero_grad(set_to_none=True)
         with backend.autocast():
             sed, te_vad = losses(state.network, batch)
@@ -142,7 +142,7 @@ def _epoch_text(data: TrainingData, config: Config) -> str:
     background = sum(not window.targets for window in data.train.windows)
     windows = classes * times + background
     more = f" and {background} background windows" if background else ""
-    batches = -(-windows // config.train.batch)
+    batches = -(-windows // config.train.batch_size)
     return f"an epoch: {classes} classes x {times} windows{more}, {windows} in all, in {batches} batches"
 
 
@@ -150,7 +150,7 @@ def _not_finite(
     what: str, state: State, number: int, data: TrainingData, pairs: list, config: Config
 ) -> FiveshotError:
     """The end of training: in which epoch and batch, and which recordings were in it."""
-    batch = pairs[number * config.train.batch : (number + 1) * config.train.batch]
+    batch = pairs[number * config.train.batch_size : (number + 1) * config.train.batch_size]
     paths = {data.files[data.train.windows[window].file].features.path for window, _ in batch}
     names = sorted(f"{path.parent.name}/{path.stem}" for path in paths)
     others = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -189,7 +189,7 @@ def new_state(data: TrainingData, config: Config, backend: Backend) -> State:
 
 def set_learning_rates(state: State, config: Config) -> float:
     """Step decay; the rate of the encoder and SED head, the TE-VAD head having its own."""
-    factor = config.train.decay ** (state.epoch // config.train.decay_epochs)
+    factor = config.train.lr_decay ** (state.epoch // config.train.lr_decay_epochs)
     rates = {"sed": config.train.learning_rate, "te_vad": config.train.te_vad_learning_rate}
     for group in state.optimizer.param_groups:
         group["lr"] = factor * rates[group["branch"]]
@@ -205,30 +205,33 @@ def resume(path: Path, data: TrainingData, config: Config, backend: Backend) -> 
         tensors, info = load_checkpoint(path)
         different = changed(info, data.files, config)
         if different:
-            log.info("training starts anew: %s", "; ".join(different))
+            log.info("training starts over: %s", "; ".join(different))
             return state
         if not tensors.keys() >= {"network", "best", "optimizer", "rows"}:
             raise FiveshotError(f"{path}: a checkpoint, but not one to go on from.")
         fill(state.network, tensors["network"], path)
         state.optimizer.load_state_dict(tensors["optimizer"])
     except FiveshotError as error:
-        log.error("%s Training starts anew.", error)
+        log.error("%s Training starts over.", error)
         return new_state(data, config, backend)
     state.best_network, state.rows = tensors["best"], tensors["rows"]
     state.epoch = len(state.rows)
     return state
 
 
-def changed(info: CheckpointInfo, files: list[LabelledFile], config: Config) -> list[str]:
+def changed(info: CheckpointInfo, files: list[LabelledFile] | None, config: Config) -> list[str]:
     """In what a training with these settings and recordings differs from the one of the checkpoint.
 
-    Such as 'train.batch was 50, is 16'; other epochs only mean to go on for longer.
+    Such as 'train.batch_size was 50, is 16'; other epochs only mean to go on for longer. The recordings are
+    not compared where `files` is None.
     """
     before, now = (one.model_dump(mode="json") for one in (info.config, trained_settings(config)))
     before["train"]["epochs"] = now["train"]["epochs"]
-    old, new = set(info.recordings), set(marks_of(files))
+    different = Provenance(before).differences(Provenance(now))
+    old = set(info.recordings)
+    new = old if files is None else set(marks_of(files))
     counts = f"{len(new - old)} new, {len(old - new)} gone"
-    return [*changes(before, now), *([f"training recordings changed ({counts})"] if old != new else [])]
+    return [*different, *([f"training recordings changed ({counts})"] if old != new else [])]
 
 
 def train(run: Run, data: TrainingData, config: Config, backend: Backend) -> State:

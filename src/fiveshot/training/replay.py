@@ -7,35 +7,37 @@ needs no training corpus.
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from fiveshot.core.compute import seed_of
-from fiveshot.core.config import Config
+from fiveshot.core.config import Config, settings_of
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import changes
 from fiveshot.core.frames import window_labels
 from fiveshot.core.hdf5 import new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
+from fiveshot.network.checkpoint import CheckpointInfo
 from fiveshot.training.windows import LabelledFile, WindowSet, list_windows, marks_of, window_set
 
 
-def replay_settings(config: Config) -> dict:
+def replay_settings(config: Config) -> Provenance:
     """What the choice of the windows depends on, besides the training recordings."""
-    sed, values = config.finetune.sed, config.model_dump(mode="json")
-    return {
-        "seed": config.seed,
-        "features": values["features"],
-        "labels": values["labels"],
-        "windows": values["windows"],
-        "window_classes": config.train.window_classes,
-        "training_windows_per_class": sed.training_windows_per_class,
-        "training_frames": sed.training_frames,
-    }
+    replay = "finetune.sed.replay"
+    groups = "seed", "features", "labels", "windows", "train.window_classes"
+    return Provenance(settings_of(config, *groups, f"{replay}.windows_per_class", f"{replay}.crop_frames"))
+
+
+# What `replay_settings` was called in earlier files, where not by its full name.
+_SHORT = {
+    "window_classes": "train.window_classes",
+    "training_windows_per_class": "finetune.sed.replay.windows_per_class",
+    "training_frames": "finetune.sed.replay.crop_frames",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Replay:
     features: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
-    settings: dict
+    settings: Provenance
     recordings: list[str]
 
     def normalised(self, normalisation: Normalisation) -> np.ndarray:
@@ -68,7 +70,7 @@ class Replay:
         with new_hdf5(path) as (file, _):
             for name in ("features", "lengths", "labels"):
                 write_array(file, name, getattr(self, name))
-            write_attribute(file, "settings", json.dumps(self.settings, sort_keys=True))
+            write_attribute(file, "settings", self.settings.to_json())
             write_array(file, "recordings", np.array([mark.encode() for mark in self.recordings], dtype="S"))
 
     @classmethod
@@ -78,18 +80,28 @@ class Replay:
         Raises:
             FiveshotError: the file is absent or damaged.
         """
-        with open_hdf5(path, "replayed training windows", "train") as file:
+        with _opened(path) as file:
             return cls(
                 features=file["features"][:],
                 lengths=file["lengths"][:],
                 labels=file["labels"][:],
-                settings=json.loads(read_attribute(file, "settings")),
+                settings=_settings(file),
                 recordings=[mark.decode() for mark in file["recordings"][:]],
             )
 
 
+def _opened(path: Path) -> AbstractContextManager[h5py.File]:
+    return open_hdf5(path, "replayed training windows", "train")
+
+
+def _settings(file: h5py.File) -> Provenance:
+    """What the windows of a file were drawn with."""
+    stored = Provenance.from_json(read_attribute(file, "settings")).values
+    return Provenance({_SHORT.get(name, name): value for name, value in stored.items()})
+
+
 def draw_replay(files: list[LabelledFile], config: Config) -> Replay:
-    """Draw the windows: as many of every class, cut to `finetune.sed.training_frames` around an event."""
+    """Draw the windows: as many of every class, cut to `finetune.sed.replay.crop_frames` around an event."""
     windows = window_set(list_windows(files, config))
     rng = np.random.default_rng(seed_of(config.seed, "training windows"))
     features, lengths, labels = class_crops(files, windows, config, rng)
@@ -106,20 +118,39 @@ def keep_replay(checkpoint: Path, files: list[LabelledFile], config: Config) -> 
     path = replay_path(checkpoint)
     with suppress(FiveshotError):
         stored = Replay.read(path)  # all of it, so that damage is found and repaired here
-        if (stored.settings, stored.recordings) == (replay_settings(config), marks_of(files)):
+        different = stored.settings.differences(replay_settings(config))
+        if not different and stored.recordings == marks_of(files):
             return
     draw_replay(files, config).write(path)
 
 
-def read_replay(checkpoint: Path, config: Config) -> Replay:
+def has_replay(checkpoint: Path, config: Config) -> bool:
+    """Whether windows that were drawn with these settings lie beside a checkpoint; only settings are read."""
+    with suppress(FiveshotError), _opened(replay_path(checkpoint)) as file:
+        return not _settings(file).differences(replay_settings(config))
+    return False
+
+
+def read_replay(checkpoint: Path, info: CheckpointInfo, config: Config) -> Replay:
     """The windows beside a checkpoint.
 
+    Args:
+        checkpoint: its path.
+        info: what it says of itself.
+        config: the settings that the windows should have been drawn with.
+
     Raises:
-        FiveshotError: they are absent or damaged, or were drawn with other settings.
+        FiveshotError: they are absent or damaged, or were drawn with other settings or from other recordings
+            than the checkpoint was trained on.
     """
     path = replay_path(checkpoint)
     replay = Replay.read(path)
-    different = changes(replay.settings, replay_settings(config))
+    if replay.recordings != info.recordings:
+        raise FiveshotError(
+            f"{path}: drawn from other recordings than {checkpoint.name} was trained on; run the train stage "
+            "to its end."
+        )
+    different = replay.settings.differences(replay_settings(config))
     if different:
         raise FiveshotError(
             f"{path}: drawn with other settings ({'; '.join(different)}); give the same, or run the train "
@@ -133,15 +164,15 @@ def class_crops(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows around events of every target class.
 
-    In each stretch of them every class is there: first one of each, then another one of each.
+    Every class is there in each run of them: first one of each, then another one of each.
 
     Returns:
         features (windows, channels, frames, mels) float16 with zeros beyond the recording, the frames
         (windows,) inside it, and labels (windows, frames).
     """
-    settings = config.finetune.sed
-    per_class = settings.training_windows_per_class
-    length = min(settings.training_frames, config.windows.frames)
+    settings = config.finetune.sed.replay
+    per_class = settings.windows_per_class
+    length = min(settings.crop_frames, config.windows.frames)
     channels, mels = len(config.features.channels), config.features.mels
     # Neighbours in time, which overlap, stay neighbours, so that a part of the windows repeats itself more.
     drawn = {
@@ -155,7 +186,7 @@ def class_crops(
     for at, (c, chosen) in enumerate(order):
         window = windows.windows[chosen]
         file = files[window.file]
-        cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.cut_events)
+        cut = window_labels(file.labels, window.start, config.windows.frames, config.labels.truncated_events)
         first = int(np.clip(rng.choice(np.flatnonzero(cut == c)) - length // 2, 0, len(cut) - length))
         piece = file.features.frames(window.start + first, window.start + first + length)
         features[at, :, : piece.shape[1]] = piece

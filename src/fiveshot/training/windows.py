@@ -42,11 +42,11 @@ class WindowSet:
     by_class: dict[int, tuple[int, ...]]
 
 
-def label_frames(file: FeatureFile, subset: str, classes: list[str], widen_s: float) -> np.ndarray:
+def label_frames(file: FeatureFile, subset: str, classes: list[str], padding_s: float) -> np.ndarray:
     """Labels of a training recording: (frames,) int16. Known events win over unknown, later over earlier."""
     labels = np.zeros(file.n_frames, dtype=np.int16)
     events = file.events
-    spans = event_frames(events.onset_s, events.offset_s, file.frame_rate, file.n_frames, widen_s)
+    spans = event_frames(events.onset_s, events.offset_s, file.frame_rate, file.n_frames, padding_s)
     number = {name: index for index, name in enumerate(classes, start=1)}
     for value in ("UNK", "POS"):
         for (first, end), name in zip(
@@ -74,7 +74,7 @@ def list_windows(files: list[LabelledFile], config: Config) -> list[Window]:
     empty: list[Window] = []
     for number, file in enumerate(files):
         for start in window_starts(len(file.labels), frames, hop):
-            labels = window_labels(file.labels, start, frames, config.labels.cut_events)
+            labels = window_labels(file.labels, start, frames, config.labels.truncated_events)
             classes = tuple(int(c) for c in np.unique(labels[labels > 0]))
             if classes:
                 places.append((number, int(start)))
@@ -84,10 +84,10 @@ def list_windows(files: list[LabelledFile], config: Config) -> list[Window]:
     if not held:
         raise FiveshotError(
             "no training window holds a whole event; check the training csv files, "
-            "or set labels.cut_events=keep."
+            "or set labels.truncated_events=keep."
         )
     targets = held if config.train.window_classes == "all" else rotated_targets(held)
-    keep = min(len(empty), round(config.windows.background_share * len(held)))
+    keep = min(len(empty), round(config.windows.background_fraction * len(held)))
     rng = np.random.default_rng([config.seed, 1])
     chosen = rng.choice(len(empty), size=keep, replace=False) if keep else []
     listed = [Window(*place, classes) for place, classes in zip(places, targets, strict=True)]
@@ -130,14 +130,14 @@ def split_windows(windows: list[Window], config: Config) -> tuple[WindowSet, Win
     groups = np.array([[w.file, w.start // length] for w in windows])
     _, group = np.unique(groups, axis=0, return_inverse=True)
     target = _rarest_target(windows)
-    folds = max(2, round(1 / config.train.validation_share))
+    folds = max(2, round(1 / config.train.validation_fraction))
     for held in _folds(target, group.ravel(), folds, config.seed):
         train, valid = _without_overlap(windows, held, config.windows.frames)
         if valid.by_class:
             return train, valid
     raise FiveshotError(
-        f"the training recordings are too short to hold out train.validation_share="
-        f"{config.train.validation_share}: lower train.segment_windows ({config.train.segment_windows})."
+        f"the training recordings are too short to hold out train.validation_fraction="
+        f"{config.train.validation_fraction}: lower train.segment_windows ({config.train.segment_windows})."
     )
 
 
@@ -221,7 +221,7 @@ def labelled_files(
         )
     classes = training_classes(files)
     labelled = [
-        LabelledFile(file, label_frames(file, recording.subset, classes, config.labels.widen_s))
+        LabelledFile(file, label_frames(file, recording.subset, classes, config.labels.event_padding_s))
         for recording, file in files.items()
     ]
     return labelled, classes, problems

@@ -14,19 +14,16 @@ import scipy.signal
 import soundfile
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.synthetic import (
-    FAMILIES,
-    SHOTS,
-    Kind,
+from fiveshot.data.annotations import SHOTS
+from fiveshot.data.synthetic.corpus import (
     SynthesisSettings,
-    call_sound,
-    distinct,
     generate_corpus,
     plan_corpus,
-    rng_for,
     train_kinds,
-    write_scene,
+    write_recording,
 )
+from fiveshot.data.synthetic.draws import rng_for
+from fiveshot.data.synthetic.kinds import FAMILIES, Kind, call_sound, distinct
 
 SMALL = SynthesisSettings(seed=7, train_recordings=2, train_recording_s=12.0, valid_recordings=1)
 MEAN_DURATION_S = {"CRICKET": 0.1, "FINCH": 0.5, "WHALE": 3.0}
@@ -84,14 +81,14 @@ def test_other_settings_replace_the_corpus_and_an_interrupted_run_is_repaired(tm
 
     written = []
 
-    def stop_at_the_third(root, scene, seed):
+    def stop_at_the_third(root, recording, seed):
         if len(written) == 2:
             raise Stop
-        written.append(write_scene(root, scene, seed))
+        written.append(write_recording(root, recording, seed))
 
     tiny = replace(SMALL, train_recordings=1, train_recording_s=10.0)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr("fiveshot.data.synthetic.write_scene", stop_at_the_third)
+        patch.setattr("fiveshot.data.synthetic.corpus.write_recording", stop_at_the_third)
         generate_corpus(tmp_path, SMALL)
     assert len(audio_files(tmp_path)) == 2
     paths = generate_corpus(tmp_path, tiny)

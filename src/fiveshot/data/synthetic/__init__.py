@@ -1,0 +1,1 @@
+"""Invented sound: the demo corpus (`corpus`) and endless training scenes (`scenes`)."""
