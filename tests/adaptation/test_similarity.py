@@ -6,7 +6,7 @@ from scipy.ndimage import maximum_filter1d
 from small import recorded
 
 from fiveshot.adaptation import similarity as module
-from fiveshot.adaptation.similarity import correlations, shot_similarity
+from fiveshot.adaptation.similarity import _widest, correlations, shot_similarity
 from fiveshot.adaptation.support import Support
 
 MELS = 16
