@@ -269,3 +269,13 @@ def test_a_scored_run_has_a_report(run):
     assert report.main([str(run)]) == 0
     page = (run / "report.html").read_text()
     assert "Precision" in page and "OWL" in page
+
+
+def test_the_bench_of_marks_scores_every_choice(run, capsys):
+    from bench import marks
+
+    results = marks.main([str(run), "--data", str(run.parent / "corpus"), "--marks", "2"])
+    assert set(results) == {("before", 0, "")} | {
+        (way, 2, kind) for way in ("ours", "random") for kind in ("learnt", "list")
+    }
+    assert "mean of recordings" in capsys.readouterr().out

@@ -132,6 +132,14 @@ def test_near_misses_are_shown_on_demand(fresh):
     assert len(near) == 8
 
 
+def test_what_to_learn_from_is_nearest_to_the_threshold(fresh, path):
+    set_value(fresh, "which", "learn")
+    assert text(fresh, "shown").endswith(", 30 shown")
+    known = [i for i in items(path) if i["track"] < 2]
+    nearest = min(known, key=lambda i: abs(i["conf"] - 0.4))
+    assert f"confidence {nearest['conf']:.2f}" in text(fresh, "card-title")
+
+
 def reference_estimate(events):
     """Post-stratified share and Wilson's interval at the effective number of marks, in plain operations.
 

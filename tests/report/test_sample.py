@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fiveshot.report.sample import stratified_sample
+from fiveshot.report.sample import learning_order, stratified_sample
 
 
 def test_every_stratum_gives_as_many_and_the_first_marks_take_turns():
@@ -27,3 +27,9 @@ def test_it_follows_from_the_seed():
 def test_of_few_events_all_are_in_it(count):
     stratum, place = stratified_sample(np.full(count, 0.5), seed=0)
     assert sorted(place) == list(range(count)) and len(stratum) == count
+
+
+def test_what_is_nearest_to_the_threshold_teaches_first():
+    confidence = np.array([0.9, 0.52, 0.3, 0.45, 0.5])
+    assert learning_order(confidence, 0.5).tolist() == [4, 1, 3, 2, 0]
+    assert learning_order(confidence, np.array([0.9, 0.5, 0.5, 0.5, 0.1])).tolist() == [0, 1, 3, 2, 4]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the corpus needs a decoder
 
 LAYOUT = 3  # raise when the meaning of a feature file changes
 STAGE = "feature"  # writes these files
+READ_ROWS = 16384  # frames that are checked at once
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -52,10 +53,17 @@ def stored_provenance(path: Path) -> Provenance | None:
     """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
         with h5py.File(path) as file:
-            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+            file.visititems(_read_through)
             return Provenance.from_json(read_attribute(file, "made_from"))
     except DAMAGE:
         return None
+
+
+def _read_through(_: str, item: h5py.HLObject) -> None:
+    """Check every checksum of a dataset, in memory bounded by the block and not by the recording."""
+    if isinstance(item, h5py.Dataset):
+        for first in range(0, len(item), READ_ROWS):
+            item[first : first + READ_ROWS]
 
 
 Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other

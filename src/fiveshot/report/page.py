@@ -21,7 +21,7 @@ from fiveshot.core.files import write_text
 from fiveshot.data.events import Events
 from fiveshot.report.content import DETECTED, MISSED, NEAR, Content, Track
 from fiveshot.report.media import Media, event_media, overview
-from fiveshot.report.sample import stratified_sample
+from fiveshot.report.sample import learning_order, stratified_sample
 
 log = logging.getLogger("fiveshot")
 
@@ -113,7 +113,7 @@ def _marked(onset_s: float, offset_s: float, marks: Events) -> str:
 
 
 def _draw_samples(items: list[dict], content: Content) -> None:
-    """Give every detection its stratum among those of its label, and its place in the order of marking."""
+    """Give detections their place in the sample of their label, and every event its use to learn from."""
     for label in dict.fromkeys(track.label for track in content.tracks):
         chosen = [
             item
@@ -124,6 +124,11 @@ def _draw_samples(items: list[dict], content: Content) -> None:
         seed = seed_of(0, content.identity, label)
         for item, stratum, place in zip(chosen, *stratified_sample(confidence, seed), strict=True):
             item.update(stratum=int(stratum), place=int(place))
+    known = [item for item in items if item["conf"] is not None]
+    thresholds = np.array([content.tracks[item["track"]].threshold for item in known])
+    order = learning_order(np.array([item["conf"] for item in known]), thresholds)
+    for item, place in zip(known, order.tolist(), strict=True):
+        item["learn"] = place
 
 
 def _track(track: Track, count: int) -> dict[str, Any]:

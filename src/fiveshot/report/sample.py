@@ -40,3 +40,18 @@ def stratified_sample(
     for order, (_, _, event) in enumerate(sorted(drawn)):
         place[event] = order
     return stratum, place
+
+
+def learning_order(confidence: np.ndarray, threshold: np.ndarray | float) -> np.ndarray:
+    """The order in which marks teach most: events nearest to the threshold first, on both sides of it.
+
+    Args:
+        confidence: (events,) of detections and near misses.
+        threshold: P(POS) of an event, one for all or (events,).
+
+    Returns:
+        (events,) int64, the place of each event from 0.
+    """
+    place = np.empty(len(confidence), dtype=np.int64)
+    place[np.argsort(np.abs(confidence - threshold), kind="stable")] = np.arange(len(confidence))
+    return place

@@ -8,6 +8,7 @@ const marks = new Marks(`fiveshot:${data.id}`, items, key);
 const labels = [...new Set(tracks.map((track) => track.label))];
 const state = { current: null, shown: [], drawn: 0, track: 0, view: [0, 1] };
 const PAGE = 120; // events of the list drawn at once
+const LEARN = 30; // events to learn from that are shown
 
 items.forEach((item, number) => { item.number = number; });
 for (const track of tracks) {
@@ -34,6 +35,7 @@ function chosen() {
   const which = byId("which").value, name = byId("recording").value, near = byId("near").checked;
   return ofLabel().filter((item) => {
     if (name && tracks[item.track].name !== name) return false;
+    if (which === "learn") return item.kind !== "missed";
     if (item.kind === "near miss") return near && which !== "sample" && which !== "missed" && (which !== "marked" || marks.of(item));
     if (item.kind === "missed") return which === "missed" || which === "all";
     if (!listed(item) || which === "missed") return false;
@@ -46,6 +48,7 @@ function chosen() {
 function ordered(list) {
   const time = (a, b) => a.track - b.track || a.on - b.on;
   const order = byId("order").value;
+  if (byId("which").value === "learn") return list.sort((a, b) => a.learn - b.learn).slice(0, LEARN);
   const rank = { missed: 0, detected: 1, "near miss": 2 };
   if (order === "time") return list.sort(time);
   if (order === "conf") return list.sort((a, b) => (b.conf ?? 2) - (a.conf ?? 2) || time(a, b));
