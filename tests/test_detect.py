@@ -93,6 +93,31 @@ def test_python_gives_the_same_to_the_last_bit(field, run):
     assert fiveshot.detect(samples, shots, sample_rate=rate, **options) == stored
 
 
+def test_soundevent_reads_what_is_written_for_whombat(field, run):
+    soundevent = pytest.importorskip("soundevent", reason="a development extra")
+    call(field, run, "--output", field / "out", *LOW, "--format", "csv,aoef", "--no-report")
+    path = field / "out" / "20240612_043000.aoef.json"
+    before, ours = path.read_bytes(), pd.read_csv(field / "out" / "20240612_043000.events.csv")
+    (clip,) = soundevent.io.load(path, audio_dir=field / "card").clip_predictions
+    rows = [(*event.sound_event.geometry.coordinates, event.score) for event in clip.sound_events]
+    assert (
+        rows
+        == ours[["onset_s", "low_hz", "offset_s", "high_hz", "confidence"]].to_records(index=False).tolist()
+    )
+    assert {event.tags[0].tag.value for event in clip.sound_events} == {"owl"}
+    assert clip.clip.recording.path == field / "card" / "20240612_043000.wav"
+    assert b'"path":"20240612_043000.wav"' in before.replace(b": ", b":")
+    path.unlink()
+    call(field, run, "--output", field / "out", *LOW, "--format", "csv,aoef", "--no-report")
+    assert path.read_bytes() == before
+
+
+def test_aoef_without_soundevent_is_one_sentence(field, run, monkeypatch, capfd):
+    monkeypatch.setattr("fiveshot.data.formats.aoef.find_spec", lambda _: None)
+    call(field, run, "--output", field / "out", "--format", "aoef", code=1)
+    assert "needs the package soundevent" in capfd.readouterr().err and not (field / "out").exists()
+
+
 def test_what_else_is_in_the_call_and_its_order_change_nothing(field, run):
     card = field / "card"
     call(field, run, card, "--output", field / "all", *LOW)

@@ -23,7 +23,8 @@ from fiveshot.run import cli
 if TYPE_CHECKING:
     from fiveshot.commands.detect_call import Call
 
-FORMS = ("csv", "raven", "audacity")
+FORMS = ("csv", "raven", "audacity")  # written unless --format says otherwise
+ALL_FORMS = (*FORMS, "aoef")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max-shots", type=int, default=5, metavar="N", help="shots of each label; 0: all (default 5)")
     add("--marks", type=Path, metavar="FILE", help="marks exported from the report, to learn from")
     add("--output", type=Path, metavar="DIR", help="where results go; default beside the recordings")
-    add("--format", default=",".join(FORMS), metavar="FORMS", help="tables, of csv,raven,audacity")
+    add("--format", default=",".join(FORMS), metavar="FORMS", help="tables, of csv,raven,audacity,aoef")
     add("--threshold", type=float, metavar="P", help="P(POS) of an event, 0 to 1")
     add("--min-duration", type=float, default=0.0, metavar="S", help="drop shorter events")
     add("--merge-gap", type=float, default=0.0, metavar="S", help="join events no further apart")
@@ -55,12 +56,15 @@ def work(arguments: argparse.Namespace) -> int:
     """Search all recordings; exit code 3 where some were left out."""
     from fiveshot.commands.detect_call import Call
     from fiveshot.core.errors import FiveshotError
+    from fiveshot.data.formats.aoef import check_installed
     from fiveshot.job import Listing
 
     forms = tuple(dict.fromkeys(arguments.format.split(",")))
     for form in forms:
-        if form not in FORMS:
-            raise FiveshotError(f"--format {form}: unknown; choose from {', '.join(FORMS)}.")
+        if form not in ALL_FORMS:
+            raise FiveshotError(f"--format {form}: unknown; choose from {', '.join(ALL_FORMS)}.")
+        if form == "aoef":
+            check_installed()
     if arguments.max_shots < 0:
         raise FiveshotError(f"--max-shots {arguments.max_shots}: give a number from 0 up; 0: all.")
     listing = Listing(arguments.threshold, arguments.min_duration, arguments.merge_gap)

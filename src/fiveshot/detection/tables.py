@@ -11,11 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from fiveshot.data.events import Events
+from fiveshot.data.formats.aoef import aoef_text
 from fiveshot.data.formats.audacity import audacity_text
 from fiveshot.data.formats.raven import Sound, raven_text
 from fiveshot.data.recordings import SoundFile
 
-SUFFIXES = {"csv": ".events.csv", "raven": ".selections.txt", "audacity": ".labels.txt"}
+SUFFIXES = {
+    "csv": ".events.csv",
+    "raven": ".selections.txt",
+    "audacity": ".labels.txt",
+    "aoef": ".aoef.json",
+}
 COLUMNS = ("recording", "onset_s", "offset_s", "label", "confidence")
 COMBINED = "all"
 
@@ -37,10 +43,12 @@ def table_text(form: str, lists: Sequence[EventList]) -> str:
     """A table of one or more recordings, in their order.
 
     Args:
-        form: csv, raven or audacity. Audacity knows no files: times run on from one to the next there.
+        form: csv, raven, audacity or aoef. Audacity knows no files: times run on from one to the next there.
     """
     if form == "csv":
         return csv_text(lists)
+    if form == "aoef":
+        return aoef_text([(item.file, item.events) for item in lists])
     sounds = []
     for item in lists:
         path, info = item.file.path.resolve(), item.file.info
