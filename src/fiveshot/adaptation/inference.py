@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
+from fiveshot.adaptation.joined import FrameReader
 from fiveshot.core.architecture import CONTEXT_FRAMES
 from fiveshot.core.compute import Backend
 from fiveshot.core.frames import query_starts, stitch
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.sections import Windows
-from fiveshot.data.feature_files import FeatureFile
 from fiveshot.network.model import Encoder, FewShotNetwork
 from fiveshot.network.steps import to_frames
 
@@ -35,7 +35,7 @@ Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) â
 class NormalisedFeatures:
     """The standardised features of a recording, read as they are needed."""
 
-    file: FeatureFile
+    file: FrameReader
     normalisation: Normalisation
 
     @property
