@@ -276,6 +276,12 @@ def test_results_of_others_are_not_replaced(field, run, capfd):
     assert tables(out) != before
 
 
+def test_an_output_that_is_a_file_is_named(field, run, capfd):
+    (field / "out").write_text("a file")
+    call(field, run, "--output", field / "out", *LOW, code=1)
+    assert "out" in capfd.readouterr().err and (field / "out").read_text() == "a file"
+
+
 def test_without_a_model_the_message_says_how_to_name_one(field, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr("fiveshot.core.places._PACKAGE", tmp_path)
     path = field / "card" / "20240612_043000.wav"

@@ -26,6 +26,7 @@ from fiveshot.network.steps import to_frames
 
 GROUP = 64  # windows that are predicted at once
 KEPT = 8  # groups kept after the frozen blocks: eight and a half minutes of audio
+LONG = 64  # groups, 68 minutes: of longer recordings none are kept, which would be few of many
 PIECE_FRAMES = 1720  # of a recording whose embeddings are computed at once
 
 Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) → P(POS) (windows, outputs)
@@ -101,7 +102,7 @@ class FrozenWindows:
             group = self._kept.get(number)
             if group is None:
                 group = self.pass_frozen(np.arange(first, min(first + GROUP, len(self))))
-                if number < KEPT:
+                if number < KEPT and len(self) <= LONG * GROUP:
                     self._kept[number] = group
             yield group
 

@@ -47,13 +47,7 @@ def find_audio(given: Sequence[Path]) -> list[Path]:
             raise FiveshotError(f"{path}: there is no such file or folder; check the path.")
         inside = [path]
         if path.is_dir():
-            inside = [
-                Path(folder) / name
-                for folder, folders, names in os.walk(path)
-                for name in names
-                if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
-                if not folders.sort()  # walk on in order
-            ]
+            inside = _audio_in(path)
             if not inside:
                 raise FiveshotError(f"{path}: no audio in this folder ({', '.join(sorted(AUDIO_SUFFIXES))}).")
         for file in inside:
@@ -61,6 +55,16 @@ def find_audio(given: Sequence[Path]) -> list[Path]:
                 raise FiveshotError(f"{file}: a name with non-printable characters; rename it.")
             files.setdefault(file.resolve(), file)
     return sorted(files.values(), key=lambda file: str(file.resolve()))
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    """Every audio file at any depth below a folder, hidden files and folders left out."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def common_folder(files: Sequence[Path]) -> Path:
