@@ -62,7 +62,7 @@ def test_a_task_enrols_by_the_shots_alone():
     scene = make_scene(3, 2, scene_settings(config))
     task = scene_task(scene, config, scenes_normalisation(config), seed=0)
     assert task.features.shape[1:] == (1, config.windows.frames, 16)
-    assert task.types.shape == task.wanted.shape == task.features.shape[:1] + (config.windows.frames,)
+    assert task.types.shape == task.wanted.shape == (*task.features.shape[:1], config.windows.frames)
     assert task.mask.any() and not task.enrolment[:, ~task.mask].any()
     assert np.isfinite(task.features).all()
 
