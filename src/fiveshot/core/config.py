@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from fiveshot.core.architecture import embedding_size
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import write_text
+from fiveshot.core.places import base_config
 from fiveshot.core.renamed_keys import nested, refusal, translated
 from fiveshot.core.sections import (
     Compute,
@@ -207,10 +208,14 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def load_saved_config(path: Path, settings: Sequence[str] = ()) -> Config:
     """The settings that a run has saved, of this version or an earlier one, with single settings over them.
 
+    What the version of the run did not have yet is as in config.yaml.
+
     Raises:
         FiveshotError: unreadable file, a wrong value, or a setting that is none.
     """
-    return build_config(merge_settings(translated(read_yaml(path)), settings), str(path))
+    values = read_yaml(base_config())
+    _merge(values, translated(read_yaml(path)), str(path))
+    return build_config(merge_settings(values, settings), str(path))
 
 
 def save_config(config: Config, path: Path) -> None:
