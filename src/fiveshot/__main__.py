@@ -1,5 +1,7 @@
 """The command `fiveshot`: what run.sh does, without bash.
 
+fiveshot detect RECORDING... --shots FILE
+fiveshot report DIR
 fiveshot feature | train | finetune | metric | submit | all | demo [OPTIONS]
 fiveshot VERB -h
 """
@@ -10,6 +12,8 @@ import sys
 from importlib import import_module
 
 VERBS = {
+    "detect": "a few marked events in, every later event out: RECORDING... --shots FILE",
+    "report": "what was detected as one HTML page: DIR of detect, or of a scored run",
     "feature": "check the corpus, extract features to HDF5",
     "train": "train the network; resumes where it was stopped",
     "finetune": "adapt to each test recording, write predictions.csv",

@@ -10,14 +10,14 @@ from functools import cache
 from fiveshot.adaptation.episode import Episode, with_mined_gaps
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import NormalisedFeatures
-from fiveshot.adaptation.support import check_shots, find_support
+from fiveshot.adaptation.joined import FrameReader
+from fiveshot.adaptation.support import Support, check_shots, find_support
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Recording
-from fiveshot.data.feature_files import FeatureFile
 from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
@@ -47,7 +47,7 @@ class Learner:
     backend: Backend
 
     def episode(
-        self, file: FeatureFile, shots: EventTable, unknown: EventTable, subset: str, name: str, source: str
+        self, file: FrameReader, shots: EventTable, unknown: EventTable, subset: str, name: str, source: str
     ) -> Episode:
         """The episode of one recording.
 
@@ -62,6 +62,11 @@ class Learner:
         """
         config = self.config
         support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.event_padding_s)
+        return self.episode_of(file, support, subset, name, source)
+
+    def episode_of(self, file: FrameReader, support: Support, subset: str, name: str, source: str) -> Episode:
+        """The same of a support that is known in frames."""
+        config = self.config
         check_shots(support, source)
         return with_mined_gaps(
             Episode(

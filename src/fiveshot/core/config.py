@@ -19,6 +19,7 @@ from fiveshot.core.files import write_text
 from fiveshot.core.places import base_config
 from fiveshot.core.renamed_keys import nested, refusal, translated
 from fiveshot.core.sections import (
+    Audio,
     Compute,
     CorpusFolders,
     Detect,
@@ -55,6 +56,7 @@ class Config(Section):
     shots: Literal[1, 2, 5, 10]
     paths: Paths
     corpus: CorpusFolders
+    audio: Audio
     features: Features
     labels: Labels
     windows: Windows
@@ -208,7 +210,11 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def load_saved_config(path: Path, settings: Sequence[str] = ()) -> Config:
     """The settings that a run has saved, of this version or an earlier one, with single settings over them.
 
+<<<<<<< HEAD
     What the version of the run did not have yet is as in config.yaml.
+=======
+    Keys that came later have the values of config.yaml, with which a run computes what it did before.
+>>>>>>> main
 
     Raises:
         FiveshotError: unreadable file, a wrong value, or a setting that is none.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fiveshot.core.errors import FiveshotError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -39,3 +41,17 @@ def shipped_config(given: str | Path) -> Path:
     shipped = (_clone() or _PACKAGE) / "config" / f"{path.stem}.yaml"
     plain = path in (Path(path.stem), Path("config") / path.name, Path(path.name))
     return shipped if plain and path.suffix in ("", ".yaml") and shipped.is_file() else path
+
+
+def shipped_checkpoint() -> Path:
+    """The folder of the trained model that comes with the package, laid out as a run.
+
+    Raises:
+        FiveshotError: this package holds none.
+    """
+    folder = _PACKAGE / "shipped_model"
+    if not (folder / "checkpoints" / "best.pt").is_file():
+        raise FiveshotError(
+            "no trained model comes with this version; name a run that was trained by --checkpoint DIR."
+        )
+    return folder

@@ -152,9 +152,10 @@ def resume(run: Run, config: Config, backend: Backend) -> PretrainState:
     if not run.latest.exists():
         return state
     tensors, info = load_checkpoint(run.latest)
-    before = info.config.model_dump(mode="json") | {"pretrain": json.loads(tensors.get("pretrain", "{}"))}
+    own = {"pretrain": json.loads(tensors.get("pretrain", "{}"))}
+    before = Provenance(info.config.model_dump(mode="json") | own)
     now = trained_settings(config).model_dump(mode="json") | {"pretrain": pretraining_settings(config)}
-    different = Provenance(before).differences(Provenance(now))
+    different = before.differences(Provenance(now))
     if different:
         raise FiveshotError(
             f"{run.latest}: pretrained with other settings ({'; '.join(different)}); give another --run, or "
