@@ -210,11 +210,7 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def load_saved_config(path: Path, settings: Sequence[str] = ()) -> Config:
     """The settings that a run has saved, of this version or an earlier one, with single settings over them.
 
-<<<<<<< HEAD
-    What the version of the run did not have yet is as in config.yaml.
-=======
     Keys that came later have the values of config.yaml, with which a run computes what it did before.
->>>>>>> main
 
     Raises:
         FiveshotError: unreadable file, a wrong value, or a setting that is none.
