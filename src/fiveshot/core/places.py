@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+
+from fiveshot.core.errors import FiveshotError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -20,6 +24,24 @@ def in_clone() -> bool:
 def home() -> Path:
     """The folder that relative paths start at: the clone, or for an installed package the working folder."""
     return _clone() or Path.cwd()
+
+
+def expanded(text: str | Path) -> Path:
+    """A path with ~ as the home folder and $NAME, ${NAME} as environment variables.
+
+    Raises:
+        FiveshotError: there is no such variable, or no such user.
+    """
+    whole = os.path.expandvars(str(text))
+    unset = re.search(r"\$(\w+|\{[^}]*\})", whole)
+    # A name may hold a dollar sign, as $RECYCLE.BIN does, or the folder may be there.
+    if unset and not Path(whole).exists() and unset[1].strip("{}").isidentifier():
+        name = unset[1].strip("{}")
+        raise FiveshotError(f"{text}: the environment variable {name} is not set; set it, or write the path.")
+    try:
+        return Path(whole).expanduser()
+    except RuntimeError as error:
+        raise FiveshotError(f"{text}: ~ stands for no home folder here; write the path.") from error
 
 
 def base_config() -> Path:
