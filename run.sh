@@ -6,11 +6,16 @@ ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 
 usage() {
     cat <<'EOF'
-usage: ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=value]... [--strict]
+usage: ./run.sh detect RECORDING... --shots FILE [--output DIR]
+       ./run.sh STAGE [--config FILE] [--data DIR] [--run DIR] [--set key.sub=value]... [--strict]
+
+  detect     a few marked events in, every later event out: Raven, Audacity, csv; report.html to review them
+  report     that report again, or one of a scored run: report DIR             seconds
 
   setup      make .venv and install requirements.txt                        2 to 5 minutes, once
   feature    check the corpus, extract features to HDF5                     1 minute per 5 hours of audio and core
   train      train the network; goes on where it was stopped                minutes with a GPU, see README for a CPU
+  pretrain   train on generated scenes: how the model of the package was made   hours on a CPU
   finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
   metric     score the run, or --predictions FILE --references DIR          seconds
   submit     write the challenge's package: --label NAME_INST_task5_1       seconds
@@ -133,7 +138,7 @@ main() {
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;
-        setup | feature | train | finetune | metric | submit | all | demo) find_python requirements.txt ;;
+        setup | detect | report | feature | train | pretrain | finetune | metric | submit | all | demo) find_python requirements.txt ;;
         test) find_python requirements-dev.txt ;;
         *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
     esac
@@ -142,9 +147,10 @@ main() {
         setup) echo "ready: $PYTHON" ;;
         feature) stage "$ROOT/feature_extract.py" "$@" ;;
         train) stage "$ROOT/train.py" "$@" ;;
+        pretrain) stage -m fiveshot pretrain "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
-        submit | all | demo) stage -m fiveshot "$command" "$@" ;;
+        detect | report | submit | all | demo) stage -m fiveshot "$command" "$@" ;;
         test) run_tests "$@" ;;
     esac
 }

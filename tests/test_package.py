@@ -43,7 +43,9 @@ def test_it_is_the_installed_package_that_runs_away_from_the_clone(installed):
     assert Path(result.stdout.strip()).parts[-3:-1] == ("site", "fiveshot"), result.stderr
 
 
-@pytest.mark.parametrize("verb", ["feature", "train", "finetune", "metric", "submit", "all", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["detect", "report", "feature", "train", "finetune", "metric", "submit", "all", "demo"]
+)
 def test_help_of_every_verb_is_there_without_torch(installed, verb):
     code = (
         "import sys; from fiveshot.__main__ import main\n"

@@ -17,7 +17,8 @@ ROOMS: dict[str, set[str]] = {
     "training": {"core", "run", "data", "network"},
     "detection": {"core", "run", "data"},
     "adaptation": {"core", "run", "data", "network", "training", "detection"},
-    "commands": {"core", "run", "data", "network", "training", "detection", "adaptation"},
+    "report": {"core", "run", "data", "detection"},
+    "commands": {"core", "run", "data", "network", "training", "detection", "adaptation", "report"},
 }
 HEAVY = ("torch", "torchaudio")
 DETECTION = sorted(path.stem for path in (PACKAGE / "detection").glob("*.py") if path.stem != "__init__")

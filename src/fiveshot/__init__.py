@@ -2,6 +2,7 @@
 
     import fiveshot
 
+    events = fiveshot.detect("meadow.wav", "meadow.selections.txt")  # shots marked in Raven
     detector = fiveshot.Detector.load("runs/cpu")        # a run that was trained
     shots = fiveshot.Events.read_csv("meadow.csv").first(5)
     scores = detector.score("meadow.wav", shots)         # P(POS) of every frame
@@ -21,10 +22,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Detector": "fiveshot.detector",
     "Events": "fiveshot.data.events",
+    "detect": "fiveshot.job",
     "evaluate": "fiveshot.detection.metric",
     "load_config": "fiveshot.detector",
 }
-__all__ = ["Detector", "Events", "__version__", "evaluate", "load_config"]
+__all__ = ["Detector", "Events", "__version__", "detect", "evaluate", "load_config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""One recording and its shots in, events out: the network of a run, called from Python.
+"""One recording and its shots in, events out: a trained network, called from Python.
 
     detector = Detector.load("runs/cpu")
     events = detector.score("meadow.wav", [(1.2, 1.6), (3.0, 3.4), ...]).detect()
@@ -10,29 +10,30 @@ beside the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fiveshot.adaptation.joined import FrameReader, make_task
 from fiveshot.adaptation.learner import Learner, make_learner
 from fiveshot.adaptation.method import score_episode
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, build_config, load_saved_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.places import base_config, shipped_config
+from fiveshot.core.places import base_config, shipped_checkpoint, shipped_config
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
 from fiveshot.data.feature_files import check_finite
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
-from fiveshot.detection.postprocess import detect
+from fiveshot.detection.postprocess import detect, fuse, threshold
 from fiveshot.network.checkpoint import load_network
 from fiveshot.run.folder import Run
-from fiveshot.training.replay import read_replay
+from fiveshot.training.replay import needs_replay, no_replay, read_replay
 
 
 def load_config(override: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -62,10 +63,12 @@ class FeatureArray:
     Attributes:
         values: (channels, frames, mels) float16, as feature files hold them.
         frame_rate: frames in a second.
+        name: of the audio, for messages.
     """
 
     values: np.ndarray
     frame_rate: float
+    name: str = ""
 
     @property
     def n_frames(self) -> int:
@@ -97,13 +100,22 @@ class Scores:
         Returns:
             Events with the mean P(POS) as confidence.
         """
-        config = self.config
+        scores, config = self.frame_scores, self.config
         if settings:
-            values = config.model_dump(mode="json")
-            config = _with_settings(values, settings)
-        rows = detect(self.frame_scores, config.detect)
-        pairs = [(row.onset_s, row.offset_s) for row in rows]
+            config = _with_settings(config.model_dump(mode="json"), settings)
+        before_s = scores.before_frames / scores.frame_rate
+        rows = detect(scores, config.detect)
+        pairs = [(max(row.onset_s - before_s, 0.0), row.offset_s - before_s) for row in rows]
         return Events.from_pairs(pairs, [row.confidence for row in rows])
+
+    def threshold(self, settings: Sequence[str] = ()) -> float:
+        """The P(POS) above which a frame is part of an event."""
+        config = _with_settings(self.config.model_dump(mode="json"), settings)
+        return threshold(fuse(self.frame_scores, config.detect)[1], config.detect)
+
+    def probability(self) -> np.ndarray:
+        """The mean P(POS) of the methods: (n_frames,) of the recording."""
+        return fuse(self.frame_scores, self.config.detect)[0][self.frame_scores.before_frames :]
 
 
 def _with_settings(values: dict, settings: Sequence[str]) -> Config:
@@ -130,43 +142,58 @@ class Detector:
         return self.learner.config
 
     @classmethod
-    def load(cls, run: str | Path, settings: Sequence[str] = ()) -> Detector:
+    def load(cls, run: str | Path | None = None, settings: Sequence[str] = ()) -> Detector:
         """The detector of a trained run.
 
         Args:
-            run: its folder, with config.yaml and checkpoints/.
+            run: its folder, with config.yaml and checkpoints/, or a checkpoint in it; None: the one that
+                comes with the package.
             settings: `key.sub=value` each, in place of the run's.
 
         Raises:
             FiveshotError: the run was not trained, or its files are damaged or do not fit together.
         """
-        files = Run(Path(run))
+        folder = Path(run) if run is not None else shipped_checkpoint()
+        files = Run(folder)
+        if folder.suffix == ".pt":
+            files = Run(folder.parent.parent, checkpoint=folder)
         if not files.config.is_file():
             raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
         config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
+        if not needs_replay(config):
+            return cls(make_learner(network, info, no_replay, config, backend))
         replay = read_replay(files.best, info, config)
         return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(
         self,
-        audio: str | Path | np.ndarray,
+        audio: str | Path | np.ndarray | FrameReader,
         shots: Events | Sequence[Sequence[float]],
         sample_rate: int | None = None,
-        name: str = "",
+        name: str | None = None,
         subset: str = "",
         progress: Callable[[int], Any] | None = None,
+        shots_audio: str | Path | np.ndarray | FrameReader | None = None,
+        shots_sample_rate: int | None = None,
+        reviewed: Sequence[tuple[FrameReader, Events]] = (),
     ) -> Scores:
         """Adapt to one recording on its shots and predict every frame.
 
         Args:
-            audio: a file, or samples (samples,) or (samples, channels) in full scale -1 to 1.
-            shots: events of the target at the start of the recording; the query begins after the last one.
+            audio: a file, samples (samples,) or (samples, channels) in full scale -1 to 1, or what
+                `features` gave.
+            shots: events of the target at the start of the recording, of which those marked UNK are neither
+                shots nor background; the query begins after the last one.
             sample_rate: of the samples, in Hz; for a file it is read from it.
-            name: of the recording; the stem of the file where it is empty.
+            name: of the recording; the stem of the file where it is None.
             subset: of the corpus; with name and subset all draws are those of the finetune stage.
             progress: called with 1 after each step.
+            shots_audio: the recording that the shots are in, as `audio`; None: this one. With another, all of
+                the recording is searched.
+            shots_sample_rate: of its samples.
+            reviewed: features and their reviewed events: POS are further shots, NEG further background.
 
         Returns:
             P(POS) of every frame; `detect()` of it makes events.
@@ -175,42 +202,61 @@ class Detector:
             FiveshotError: unreadable audio, or shots that are outside of it.
         """
         marked = shots if isinstance(shots, Events) else Events.from_pairs(shots)
-        source, blocks = self._waveform(audio, sample_rate)
-        features = _features(source, blocks, self.config)
-        table = self._table(source, features, marked)
-        episode = self.learner.episode(
-            features, table, table.unknown(), subset, name or Path(source).stem, source
-        )
+        features, source = self.features(audio, sample_rate), _name(audio)
+        elsewhere = None if shots_audio is None else self.features(shots_audio, shots_sample_rate)
+        table = _table(source if elsewhere is None else _name(shots_audio), elsewhere or features, marked)
+        padding_s = self.config.labels.event_padding_s
+        task = make_task(features, table.positive(), table.unknown(), padding_s, elsewhere, list(reviewed))
+        stem = Path(source).stem if name is None else name
+        episode = self.learner.episode_of(task.features, task.support, subset, stem, source)
         names = self.config.detect.methods
-        scores = score_episode(names, episode, source, marked.as_array(), progress or (lambda _: None))
+        scores = score_episode(names, episode, source, task.shots_s, progress or (lambda _: None))
+        scores = replace(scores, before_frames=task.before_frames)
         return Scores(scores, self.config)
 
-    def _waveform(
-        self, audio: str | Path | np.ndarray, sample_rate: int | None
-    ) -> tuple[str, Iterable[np.ndarray]]:
-        """The name of the audio and its mono blocks at the sample rate of the features."""
+    def features(
+        self, audio: str | Path | np.ndarray | FrameReader, sample_rate: int | None = None
+    ) -> FrameReader:
+        """The features of a recording, in memory.
+
+        Args:
+            audio: a file, or samples (samples,) or (samples, channels) in full scale -1 to 1; features are
+                handed back as they are.
+            sample_rate: of the samples, in Hz.
+
+        Raises:
+            FiveshotError: unreadable audio.
+        """
         rate = self.config.features.sample_rate
+        if isinstance(audio, (str, Path)):
+            return _features(Path(audio).name, read_blocks(Path(audio), rate), self.config)
         if not isinstance(audio, np.ndarray):
-            return Path(audio).name, read_blocks(Path(audio), rate)
+            return audio
         if sample_rate is None:
             raise FiveshotError("score: pass sample_rate=... in Hz with an array of samples.")
-        mono = audio if audio.ndim == 1 else audio.mean(axis=1)
-        mono = mono.astype(np.float32)
+        mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
         if not len(mono) or not np.isfinite(mono).all():
             raise FiveshotError("score: the array has no samples, or some are not finite numbers.")
-        return "array", [mono] if sample_rate == rate else resampled(iter([mono]), sample_rate, rate)
+        blocks = [mono] if sample_rate == rate else resampled(iter([mono]), sample_rate, rate)
+        return _features("array", blocks, self.config)
 
-    def _table(self, name: str, features: FeatureArray, shots: Events) -> EventTable:
-        if not len(shots):
-            raise FiveshotError(f"{name}: no shots; mark at least one event.")
-        duration_s = features.n_frames / features.frame_rate
-        if shots.onset_s[-1] >= duration_s:
-            raise FiveshotError(
-                f"{name}: a shot begins at {shots.onset_s[-1]:.3f} s, after the end of the audio "
-                f"({duration_s:.3f} s)."
-            )
-        text = np.full(len(shots), "POS", object)
-        return EventTable(shots.onset_s, shots.offset_s, text, text, name)
+
+def _name(audio: str | Path | np.ndarray | FrameReader) -> str:
+    if isinstance(audio, (str, Path)):
+        return Path(audio).name
+    return getattr(audio, "name", "") or "array"
+
+
+def _table(name: str, features: FrameReader, shots: Events) -> EventTable:
+    positive = shots.onset_s[shots.value == "POS"]
+    if not len(positive):
+        raise FiveshotError(f"{name}: no shots; mark at least one event.")
+    duration_s = features.n_frames / features.frame_rate
+    if positive[-1] >= duration_s:
+        raise FiveshotError(
+            f"{name}: a shot begins at {positive[-1]:.3f} s, after the end of the audio ({duration_s:.3f} s)."
+        )
+    return EventTable(shots.onset_s, shots.offset_s, shots.value, shots.value, name)
 
 
 def _features(name: str, blocks: Iterable[np.ndarray], config: Config) -> FeatureArray:
@@ -220,4 +266,4 @@ def _features(name: str, blocks: Iterable[np.ndarray], config: Config) -> Featur
             check_finite(values, name)
             parts[kind].append(values.astype(np.float16))  # as feature files hold them
     values = np.stack([np.concatenate(part) for part in parts.values()])
-    return FeatureArray(values, config.features.frame_rate)
+    return FeatureArray(values, config.features.frame_rate, name)

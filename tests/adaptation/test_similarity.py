@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import maximum_filter1d
 from small import recorded
 
 from fiveshot.adaptation import similarity as module
-from fiveshot.adaptation.similarity import correlations, shot_similarity
+from fiveshot.adaptation.similarity import _widest, correlations, shot_similarity
 from fiveshot.adaptation.support import Support
 
 MELS = 16
@@ -109,3 +110,14 @@ def test_silence_beside_calls_is_not_alike_and_not_nan():
 def test_a_recording_that_ends_with_the_fifth_shot():
     values = with_calls(recording(SHOTS[-1, 1]), SHOTS[:, 0], sweep())
     assert shot_similarity(recorded(values), SUPPORT).shape == (SHOTS[-1, 1],)
+
+
+@pytest.mark.parametrize("reach", [1, 3, 40])
+@pytest.mark.parametrize("block", [1, 7, 50, 400])
+def test_maxima_taken_in_blocks_are_those_of_the_whole(reach, block):
+    values = np.random.default_rng(reach).random((3, 203))
+    parts = ((first, values[:, first : first + block]) for first in range(0, 203, block))
+    pieces = list(_widest(parts, reach))
+    assert [first for first, _ in pieces] == np.cumsum([0, *(p.shape[1] for _, p in pieces)]).tolist()[:-1]
+    whole = np.concatenate([piece for _, piece in pieces], axis=1)
+    np.testing.assert_array_equal(whole, maximum_filter1d(values, 2 * reach + 1, axis=1, mode="nearest"))

@@ -111,7 +111,7 @@ def test_audio_that_vanished_or_is_not_finite_is_a_sentence(corpus_root, tmp_pat
     )
 
 
-def test_one_sample_that_is_not_finite_costs_that_sample_and_is_told(corpus_root, tmp_path):
+def test_one_sample_that_is_not_finite_costs_that_sample_and_is_told(corpus_root, tmp_path, logged):
     audio = corpus_root / "Training_Set" / "BIRD" / "one.wav"
     samples, rate = soundfile.read(audio)
     samples[100] = np.nan

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor
 
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
+from fiveshot.adaptation.joined import FrameReader
 from fiveshot.core.architecture import CONTEXT_FRAMES
 from fiveshot.core.compute import Backend
 from fiveshot.core.frames import query_starts, stitch
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.sections import Windows
-from fiveshot.data.feature_files import FeatureFile
 from fiveshot.network.model import Encoder, FewShotNetwork
 from fiveshot.network.steps import to_frames
 
 GROUP = 64  # windows that are predicted at once
 KEPT = 8  # groups kept after the frozen blocks: eight and a half minutes of audio
+LONG = 64  # groups, 68 minutes: of longer recordings none are kept, which would be few of many
 PIECE_FRAMES = 1720  # of a recording whose embeddings are computed at once
 
 Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) â†’ P(POS) (windows, outputs)
@@ -35,7 +36,7 @@ Predict = Callable[[Tensor], Tensor]  # embeddings (windows, steps, embedding) â
 class NormalisedFeatures:
     """The standardised features of a recording, read as they are needed."""
 
-    file: FeatureFile
+    file: FrameReader
     normalisation: Normalisation
 
     @property
@@ -101,7 +102,7 @@ class FrozenWindows:
             group = self._kept.get(number)
             if group is None:
                 group = self.pass_frozen(np.arange(first, min(first + GROUP, len(self))))
-                if number < KEPT:
+                if number < KEPT and len(self) <= LONG * GROUP:
                     self._kept[number] = group
             yield group
 

@@ -10,19 +10,19 @@ from functools import cache
 from fiveshot.adaptation.episode import Episode, with_mined_gaps
 from fiveshot.adaptation.frozen import LowWindows, pass_frozen
 from fiveshot.adaptation.inference import NormalisedFeatures
-from fiveshot.adaptation.support import check_shots, find_support
+from fiveshot.adaptation.joined import FrameReader
+from fiveshot.adaptation.support import Support, check_shots, find_support
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.corpus import Recording
-from fiveshot.data.feature_files import FeatureFile
 from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.replay import Replay, draw_replay, read_replay
+from fiveshot.training.replay import Replay, draw_replay, needs_replay, no_replay, read_replay
 from fiveshot.training.windows import LabelledFile, labelled_files
 
 log = logging.getLogger("fiveshot")
@@ -47,7 +47,7 @@ class Learner:
     backend: Backend
 
     def episode(
-        self, file: FeatureFile, shots: EventTable, unknown: EventTable, subset: str, name: str, source: str
+        self, file: FrameReader, shots: EventTable, unknown: EventTable, subset: str, name: str, source: str
     ) -> Episode:
         """The episode of one recording.
 
@@ -62,6 +62,11 @@ class Learner:
         """
         config = self.config
         support = find_support(shots, unknown, file.frame_rate, file.n_frames, config.labels.event_padding_s)
+        return self.episode_of(file, support, subset, name, source)
+
+    def episode_of(self, file: FrameReader, support: Support, subset: str, name: str, source: str) -> Episode:
+        """The same of a support that is known in frames."""
+        config = self.config
         check_shots(support, source)
         return with_mined_gaps(
             Episode(
@@ -119,6 +124,9 @@ def load_learner(
         FiveshotError: no checkpoint, or one of other features, network or classes; no training windows.
     """
     network, info = load_network(run.best, config)
+    if not needs_replay(config):
+        _log_differences(info, None, config)
+        return make_learner(network, info, no_replay, config, backend), Problems(strict)
     try:
         read_replay(run.best, info, config)  # all of it, so that damage is found before anything is computed
     except FiveshotError as error:

@@ -8,6 +8,8 @@ the shots are also compared with each other: 1 is as like the shots as the shots
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import fft
 from scipy.ndimage import maximum_filter1d
@@ -49,11 +51,30 @@ def _channel(
     """Of one feature channel: how similar the shots are to each other, and how like them each frame is."""
     templates = shot_templates(recorded, support, channel, background)
     reach = max(1, int(SLACK * np.mean([len(template) for template in templates])))
-    by_shot = correlations(recorded, channel, background, templates)
-    by_shot = maximum_filter1d(by_shot, 2 * reach + 1, axis=1, mode="nearest")
-    among = by_shot[:, support.shots.sum(axis=1) // 2]
+    centres = support.shots.sum(axis=1) // 2
+    means, among = np.empty(recorded.n_frames), np.empty((len(templates), len(centres)))
+    for first, by_shot in _widest(correlation_blocks(recorded, channel, background, templates), reach):
+        end = first + by_shot.shape[1]
+        means[first:end] = by_shot.mean(axis=0)
+        inside = (first <= centres) & (centres < end)
+        among[:, inside] = by_shot[:, centres[inside] - first]
     others = among[~np.eye(len(among), dtype=bool)]  # a shot is not compared with itself
-    return float(others.mean()), by_shot.mean(axis=0)
+    return float(others.mean()), means
+
+
+def _widest(blocks: Iterator[tuple[int, np.ndarray]], reach: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The maximum within `reach` frames on either side, of values in blocks: first frame, (rows, frames)."""
+    waiting, start, done = np.empty((0, 0)), 0, 0  # values from frame `start` on; maxima go out up to `done`
+    for first, block in blocks:
+        waiting = block if first == 0 else np.concatenate([waiting, block], axis=1)
+        ready = first + block.shape[1] - reach
+        if ready > done:
+            maxima = maximum_filter1d(waiting, 2 * reach + 1, axis=1, mode="nearest")
+            yield done, maxima[:, done - start : ready - start]
+            waiting, start = waiting[:, max(ready - reach - start, 0) :], max(ready - reach, start)
+            done = ready
+    maxima = maximum_filter1d(waiting, 2 * reach + 1, axis=1, mode="nearest")
+    yield done, maxima[:, done - start :]
 
 
 def shot_templates(
@@ -66,21 +87,30 @@ def shot_templates(
 def correlations(
     recorded: NormalisedFeatures, channel: int, background: np.ndarray, templates: list[np.ndarray]
 ) -> np.ndarray:
-    """Normalised correlation of every template with the piece around every frame, -1 to 1.
+    """The blocks of `correlation_blocks` in one: (templates, frames) float64."""
+    return np.concatenate(
+        [block for _, block in correlation_blocks(recorded, channel, background, templates)], axis=1
+    )
+
+
+def correlation_blocks(
+    recorded: NormalisedFeatures, channel: int, background: np.ndarray, templates: list[np.ndarray]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Normalised correlation of every template with the features around every frame, -1 to 1.
 
     Args:
         background: (mels,) subtracted from the recording; beyond its ends there is only background.
         templates: (frames, mels) each, background subtracted.
 
-    Returns:
-        (templates, frames) float64; 0 where either side is constant.
+    Yields:
+        The first frame of a block, and (templates, frames) float64; 0 where either side is constant. Blocks
+        follow each other, so that a recording of a day needs no more memory than one of an hour.
     """
     longest = max(len(template) for template in templates)
     block = max(BLOCK, 4 * longest)
     size = fft.next_fast_len(block + 2 * longest, real=True)
     unit = [_unit(template) for template in templates]
     spectra = [np.conj(fft.rfft(template, size, axis=0)) for template in unit]
-    found = np.zeros((len(templates), recorded.n_frames))
     for first in range(0, recorded.n_frames, block):
         last = min(first + block, recorded.n_frames)
         # The template of n frames around frame t begins at t - n // 2.
@@ -88,15 +118,16 @@ def correlations(
         spectrum = fft.rfft(values, size, axis=0)
         sums = np.concatenate([[0.0], values.sum(axis=1, dtype=np.float64).cumsum()])
         squares = np.concatenate([[0.0], np.square(values, dtype=np.float64).sum(axis=1).cumsum()])
-        for row, template, conjugate in zip(found, unit, spectra, strict=True):
+        rows = np.empty((len(templates), last - first))
+        for row, template, conjugate in zip(rows, unit, spectra, strict=True):
             n, offset = len(template), longest // 2 - len(template) // 2
             begin = offset + np.arange(last - first)
             total, square = sums[begin + n] - sums[begin], squares[begin + n] - squares[begin]
             norm = np.sqrt(np.maximum(square - total**2 / template.size, 0.0))
             matched = fft.irfft((spectrum * conjugate).sum(axis=1), size)[begin]
             known = norm > SILENCE * np.sqrt(template.size)
-            row[first:last] = np.where(known, matched / np.where(known, norm, 1.0), 0.0)
-    return np.clip(found, -1.0, 1.0)
+            row[:] = np.where(known, matched / np.where(known, norm, 1.0), 0.0)
+        yield first, np.clip(rows, -1.0, 1.0)
 
 
 def _unit(template: np.ndarray) -> np.ndarray:

@@ -38,17 +38,16 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.detection.provenance import note_predictions
     from fiveshot.run.borrowed import with_checkpoint
     from fiveshot.run.folder import log, report_problems
-    from fiveshot.training.replay import has_replay
+    from fiveshot.training.replay import has_replay, needs_replay
 
-    run = with_checkpoint(run, arguments.checkpoint)
+    run = with_shipped_model(with_checkpoint(run, arguments.checkpoint), config)
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     if run.checkpoint:
         log.info("checkpoint: %s", run.checkpoint)
     check_trained(run)
-    corpus = checked_corpus(
-        config, arguments.strict, need_train=not has_replay(run.best, config), listed=run.problems
-    )
+    need_train = needs_replay(config) and not has_replay(run.best, config)
+    corpus = checked_corpus(config, arguments.strict, need_train=need_train, listed=run.problems)
     check_features(run, config, corpus)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     failed = {problem.path for problem in problems}
@@ -63,11 +62,31 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     return report_problems(run, "finetune", corpus.problems, problems, corpus.warnings)
 
 
+def with_shipped_model(run: Run, config: Config) -> Run:
+    """The run with the model of the package, where it has no checkpoint and its settings are that model's."""
+    from dataclasses import replace
+
+    from fiveshot.core.places import shipped_checkpoint
+    from fiveshot.network.checkpoint import load_network
+    from fiveshot.run.folder import Run, log
+
+    shipped = Run(shipped_checkpoint()).best
+    if run.best.is_file() or not shipped.is_file():
+        return run
+    try:
+        load_network(shipped, config)
+    except FiveshotError:  # of another network: the run is to be trained
+        return run
+    log.info("this run has no checkpoint of its own: the model of the package is used")
+    return replace(run, checkpoint=shipped)
+
+
 def check_trained(run: Run) -> None:
     """Refuse to fine-tune without a checkpoint, before anything is read; FiveshotError says what to run."""
     if not run.best.is_file():
         raise FiveshotError(
-            f"{run.best}: no checkpoint yet; run the train stage first, or name another run by --checkpoint."
+            f"{run.best}: no checkpoint yet; run the train stage first, name another run by --checkpoint, "
+            "or use the model of the package with --config pretrained."
         )
 
 

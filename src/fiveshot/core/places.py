@@ -61,3 +61,8 @@ def shipped_config(given: str | Path) -> Path:
     shipped = (_clone() or _PACKAGE) / "config" / f"{path.stem}.yaml"
     plain = path in (Path(path.stem), Path("config") / path.name, Path(path.name))
     return shipped if plain and path.suffix in ("", ".yaml") and shipped.is_file() else path
+
+
+def shipped_checkpoint() -> Path:
+    """The folder of the trained model that comes with the package, laid out as a run."""
+    return _PACKAGE / "shipped_model"

@@ -171,7 +171,11 @@ def read_table(path: Path, header: bool = True) -> Table:
     Raises:
         FiveshotError: the file is absent, unreadable, empty, or no text.
     """
-    text, encoding = _read_text(path)
+    return parse_table(path, *read_text(path), header)
+
+
+def parse_table(path: Path, text: str, encoding: str = "", header: bool = True) -> Table:
+    """The same from the text of a file; `path` is for messages, `encoding` as in `Table`."""
     lines = io.StringIO(text, newline="").readlines()
     first = next((number for number, line in enumerate(lines) if line.strip(" ,;\t\r\n")), None)
     if first is None:
@@ -194,7 +198,7 @@ def read_table(path: Path, header: bool = True) -> Table:
     return Table(path, tuple(names), rows, header_line, separator, encoding, tuple(lost), tuple(faults))
 
 
-def _read_text(path: Path) -> tuple[str, str]:
+def read_text(path: Path) -> tuple[str, str]:
     """The text of a file, and what it is encoded in where that is not UTF-8."""
     try:
         data = path.read_bytes()

@@ -31,6 +31,7 @@ Channel = int | Literal["mean"]
 MEAN: Literal["mean"] = "mean"
 LAYOUT = 3  # raise when the meaning of a feature file changes
 STAGE = "feature"  # writes these files
+READ_ROWS = 16384  # frames that are checked at once
 
 
 def feature_path(root: Path, recording: Recording) -> Path:
@@ -57,29 +58,38 @@ def provenance_of(recording: Recording, settings: Features, channel: Channel = M
     Args:
         channel: as in `audio.channel`; the mean of them is not written down, as it was the only one.
     """
-    values = {
+    sources = {
         "layout": LAYOUT,
         "audio": sha256(recording.audio),
         "csv": sha256(recording.csv),
         "features": settings.model_dump(mode="json"),
     }
-    return Provenance(values if channel == MEAN else values | {"channel": channel})
+    return Provenance(sources if channel == MEAN else sources | {"channel": channel})
 
 
 def stored_provenance(path: Path) -> Provenance | None:
     """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
         with h5py.File(path, locking=False) as file:
-            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+            file.visititems(_read_through)
             return Provenance.from_json(read_attribute(file, "made_from"))
     except DAMAGE:
         return None
 
 
+def _read_through(_: str, item: h5py.HLObject) -> None:
+    """Check every checksum of a dataset, in memory bounded by the block and not by the recording."""
+    if isinstance(item, h5py.Dataset):
+        for first in range(0, len(item), READ_ROWS):
+            item[first : first + READ_ROWS]
+
+
 Blocks = Iterable[dict[str, np.ndarray]]  # feature kind → (frames, mels), one after the other
 
 
-def write_blocks(path: Path, recording: Recording, settings: Features, sources: dict, blocks: Blocks) -> None:
+def write_blocks(
+    path: Path, recording: Recording, settings: Features, sources: Provenance, blocks: Blocks
+) -> None:
     """Write ready features into a file that appears when it is whole."""
     with new_hdf5(path) as (file, check):
         n_frames = 0

@@ -28,6 +28,7 @@ class FrameScores:
         levels: name of a method → confidence level θ.
         similarity: (n_frames,) how similar to the shots an event around each frame would be; 1: as similar as
             the shots are to each other.
+        before_frames: frames of all these that come before the recording: support from elsewhere.
     """
 
     audio_name: str
@@ -37,6 +38,7 @@ class FrameScores:
     branches: dict[str, np.ndarray]
     levels: dict[str, float]
     similarity: np.ndarray
+    before_frames: int = 0
 
     @property
     def query_start_s(self) -> float:
@@ -71,6 +73,7 @@ class FrameScores:
                 branches={name: file[name][:] for name in names},
                 levels={name: float(file[name].attrs["confidence_level"]) for name in names},
                 similarity=file["similarity"][:],
+                before_frames=int(file.attrs.get("before_frames", 0)),
             )
             return scores, {name: _sources(file[name]) for name in names}
 
@@ -87,6 +90,8 @@ class FrameScores:
             write_attribute(file, "audio_name", self.audio_name)
             write_attribute(file, "branches", " ".join(self.branches))
             file.attrs.update(frame_rate=self.frame_rate, widen_s=self.padding_s)
+            if self.before_frames:
+                file.attrs["before_frames"] = self.before_frames
             write_array(file, "shots_s", self.shots_s)
             for name, values in {"similarity": self.similarity, **self.branches}.items():
                 write_array(file, name, values.astype(np.float32))

@@ -21,6 +21,11 @@ def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
     return probability, float(np.mean([scores.levels[name] for name in names]))
 
 
+def mean_probability(scores: FrameScores) -> np.ndarray:
+    """Mean P(POS) of every method that is there: (n_frames,)."""
+    return np.mean(list(scores.branches.values()), axis=0)
+
+
 def threshold(level: float, settings: Detect) -> float:
     """The P(POS) above which a frame is part of an event."""
     rule = settings.threshold

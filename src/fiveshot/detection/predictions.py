@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fiveshot.core.errors import Problem, Problems, log_warnings
+from fiveshot.core.errors import FiveshotError, Problem, Problems, log_warnings
 from fiveshot.core.files import atomic_write
 from fiveshot.data.csv_table import FIXED_COLUMNS, Row, Table, mistake, read_table, require_most_rows
+from fiveshot.data.events import Events
 
 OWN_HEADER = (*FIXED_COLUMNS, "Confidence", "Recording")
 
@@ -80,6 +81,27 @@ def read_prediction_table(path: Path) -> tuple[dict[str, np.ndarray], tuple[Prob
     require_most_rows(table, lost)
     faults = (*table.notes, *table.lost, *table.faults, *lost)
     return {name: np.array(times, dtype=np.float64) for name, times in events.items()}, faults
+
+
+def read_confident_predictions(path: Path) -> dict[str, Events]:
+    """Read a run's own form, with confidence: key of a recording → its events.
+
+    Raises:
+        FiveshotError: the file is absent, of another form, or a cell of it is not what it should be.
+    """
+    table = read_table(path)
+    if table.header != OWN_HEADER:
+        raise FiveshotError(
+            f"{path}: line {table.header_line} is not {','.join(OWN_HEADER)}; run the finetune stage again."
+        )
+    columns = table.require(*FIXED_COLUMNS)
+    events: dict[str, list[tuple[float, float, float]]] = {}
+    for row in table.rows:
+        table.check_cells(row, range(len(OWN_HEADER)))
+        _, onset_s, offset_s = _parse(table, row, columns)
+        events.setdefault(row.cells[4], []).append((onset_s, offset_s, table.seconds(row, 3)))
+    arrays = {key: np.array(values) for key, values in events.items()}
+    return {key: Events.from_pairs(values[:, :2], values[:, 2]) for key, values in arrays.items()}
 
 
 def _sorted(rows: Iterable[Detection]) -> list[Detection]:

@@ -20,6 +20,7 @@ from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
+MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Run:
 
     @property
     def best(self) -> Path:
-        return self.checkpoint or self.folder / "checkpoints" / "best.pt"
+        own = self.folder / "checkpoints" / "best.pt"
+        handed_on = own.with_name(MODEL_FILE)  # all that a model which comes without its training has
+        return self.checkpoint or (handed_on if handed_on.is_file() and not own.exists() else own)
 
     @property
     def probabilities(self) -> Path:
@@ -108,7 +111,7 @@ def open_run(folder: Path, config: Config, stage: str, carried: Sequence[str] = 
     """
     run, new = Run(folder), not folder.exists()
     try:
-        with folder_lock(folder), _logging_to(run.log):
+        with folder_lock(folder), logging_to(run.log):
             log.info("%s: run %s, seed %d", stage, folder, config.seed)
             if carried:
                 log.info(
@@ -165,7 +168,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path) -> Iterator[None]:
     try:
         screen, file = _Screen(sys.stdout), _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -216,7 +219,16 @@ def report_problems(
     Returns:
         The exit code: 0, or 3 (finished without some recordings).
     """
-    path = run.problems / f"{stage}.txt"
+    return list_problems(run.problems / f"{stage}.txt", known, problems, warnings)
+
+
+def list_problems(
+    path: Path,
+    known: Sequence[Problem],
+    problems: Sequence[Problem] = (),
+    warnings: Sequence[Problem] = (),
+) -> int:
+    """The same with the list in any file."""
     left_out = [*known, *problems]
     lines = [
         *(f"left out: {problem}" for problem in left_out),

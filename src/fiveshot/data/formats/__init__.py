@@ -1,0 +1,1 @@
+"""Tables of events as people have them: Raven, Audacity, BirdNET, DCASE, our own; read and written."""

@@ -1,0 +1,1 @@
+"""What was detected as one HTML page: to look at, listen to, mark and export, offline."""
