@@ -22,7 +22,7 @@ from fiveshot.adaptation.method import score_episode
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, build_config, load_saved_config, merge_settings
 from fiveshot.core.config import load_config as _load_config
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problem, log_warnings
 from fiveshot.core.places import base_config, shipped_checkpoint, shipped_config
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
@@ -229,7 +229,11 @@ class Detector:
         """
         rate = self.config.features.sample_rate
         if isinstance(audio, (str, Path)):
-            return _features(Path(audio).name, read_blocks(Path(audio), rate), self.config)
+            channel, faults = self.config.audio.channel, list[str]()
+            blocks = read_blocks(Path(audio), rate, channel=channel, faults=faults)
+            features = _features(Path(audio).name, blocks, self.config)
+            log_warnings(Problem(Path(audio), fault) for fault in faults)
+            return features
         if not isinstance(audio, np.ndarray):
             return audio
         if sample_rate is None:

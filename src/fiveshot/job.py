@@ -20,14 +20,21 @@ import numpy as np
 from fiveshot.adaptation.joined import FrameReader
 from fiveshot.adaptation.method import load_method
 from fiveshot.core.config import settings_of
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problem, log_warnings
 from fiveshot.core.files import sha256
 from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import probe, read_blocks
 from fiveshot.data.corpus import Recording
 from fiveshot.data.events import Events
-from fiveshot.data.feature_files import LAYOUT, FeatureFile, open_features, stored_provenance, write_blocks
+from fiveshot.data.feature_files import (
+    LAYOUT,
+    MEAN,
+    FeatureFile,
+    open_features,
+    stored_provenance,
+    write_blocks,
+)
 from fiveshot.data.features import feature_blocks
 from fiveshot.data.recordings import DEFAULT_LABEL, Shots
 from fiveshot.detection.event_lists import at_least, merge_close, not_overlapping, with_verdicts
@@ -223,7 +230,9 @@ class Workshop:
         settings = self.detector.config.features
         info = probe(path)
         features = settings.model_dump(mode="json")
-        sources = Provenance({"layout": LAYOUT, "audio": sha256(path), "features": features})
+        values = {"layout": LAYOUT, "audio": sha256(path), "features": features}
+        channel = self.detector.config.audio.channel
+        sources = Provenance(values if channel == MEAN else values | {"channel": channel})
         file = self.folder / "features" / f"{sources.digest[:24]}.h5"
         if stored_provenance(file) != sources:
             nothing = np.empty(0)
@@ -232,8 +241,10 @@ class Workshop:
                 *("test", "", path.stem, path.stem, path, path),
                 *(info.sample_rate, info.channels, info.duration_s, table, path.name),
             )
-            blocks = feature_blocks(read_blocks(path, settings.sample_rate), settings)
-            write_blocks(file, recording, settings, sources, blocks)
+            faults: list[str] = []
+            samples = read_blocks(path, settings.sample_rate, channel=channel, faults=faults)
+            write_blocks(file, recording, settings, sources, feature_blocks(samples, settings))
+            log_warnings(Problem(path, fault) for fault in faults)
         return open_features(file, settings)
 
     def scores(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,6 @@ SPELLED = {  # other spellings of the test csv: separator, decimal point, codec
     "tabs": ("\t", ".", "utf-16"),
     "latin": (",", ".", "latin-1"),
 }
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?")
 
 
 def csv_format(folder: Path) -> Format:
@@ -115,6 +115,15 @@ def _table_lines(path: Path) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
+def _numbers(text: str) -> set[float]:
+    """Every number in a text, whether commas are separators or decimal."""
+    found = set()
+    for word in re.split(r"[;\t\"\s]", text) + re.split(r"[,;\t\"\s]", text):
+        with suppress(ValueError):
+            found.add(float(word.replace(",", ".")))
+    return found
+
+
 def _check_rows(table: EventTable, path: Path) -> None:
     """Every event stands in its line with both times and its value, and no line is lost without a word."""
     lines = _table_lines(path)
@@ -124,7 +133,7 @@ def _check_rows(table: EventTable, path: Path) -> None:
     ):
         # A note in quotes may have a line break in front of the times.
         text = "\n".join(lines[line - 1 : line + 3 if '"' in lines[line - 1] else line])
-        numbers = {float(number.replace(",", ".")) for number in NUMBER.findall(text)}
+        numbers = _numbers(text)
         cut = onset_s == 0 and any(number < 0 for number in numbers)
         right(onset_s in numbers or cut, f"line {line} has no {onset_s}")
         right(offset_s in numbers, f"line {line} has no {offset_s}")
