@@ -291,7 +291,7 @@ def test_damage_in_the_middle_of_a_flac_is_refused(tmp_path):
     refused(path, "the audio is damaged near")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_a_sample_that_is_not_finite_is_read_as_zero_and_named_with_its_time(tmp_path, value):
     samples = np.full((22050, 2), 0.25, np.float32)
     samples[16537, 1] = samples[20000, 0] = value
@@ -299,14 +299,16 @@ def test_a_sample_that_is_not_finite_is_read_as_zero_and_named_with_its_time(tmp
     faults = []
     audio = np.concatenate(list(read_blocks(path, 11025, block_s=0.3, faults=faults)))
     assert list(np.flatnonzero(audio != 0.25)) == [16537, 20000] and not audio[[16537, 20000]].any()
-    assert faults == ["2 samples are no finite numbers and were read as 0, the first at 1.500 s."]
+    assert faults == [
+        "2 samples are not finite, or far beyond full scale, and read as 0, the first at 1.500 s."
+    ]
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("channels", [(np.inf, -np.inf), (3e38, 3e38)], ids=["infinite", "overflow"])
 def test_audio_that_is_mostly_not_finite_is_refused_without_a_warning(tmp_path, channels):
     path = written(tmp_path / "a.wav", np.full((100, 2), channels), 22050, "FLOAT")
-    refused(path, "100 of 100 samples are not finite numbers, the first at 0.000 s")
+    refused(path, "100 of 100 samples are not finite, or far beyond full scale, the first at 0.000 s")
 
 
 def test_one_channel_can_be_taken_in_place_of_the_mean(tmp_path):

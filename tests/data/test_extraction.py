@@ -118,8 +118,8 @@ def test_one_sample_that_is_not_finite_costs_that_sample_and_is_told(corpus_root
     soundfile.write(str(audio), samples, rate, subtype="FLOAT")
     problems = extract(read_corpus(corpus_root), tmp_path, ONE_WORKER)
     assert problems == [] and [warning.path for warning in problems.warnings] == [audio]
-    assert "1 sample is no finite number and was read as 0" in problems.warnings[0].message
-    with pytest.raises(FiveshotError, match="1 sample is no finite"):
+    assert "1 sample is not finite" in problems.warnings[0].message
+    with pytest.raises(FiveshotError, match="1 sample is not finite"):
         extract(read_corpus(corpus_root), tmp_path / "strict", ONE_WORKER, strict=True)
 
 

@@ -51,10 +51,11 @@ def test_a_name_with_a_control_character_is_left_out_and_reported_on_one_line(co
     assert all(str(problem).isprintable() for problem in corpus.problems)
 
 
-def test_a_name_with_a_control_character_in_a_csv_is_not_taken(tmp_path):
+def test_a_name_with_a_control_character_in_a_csv_forges_no_line(tmp_path):
     (tmp_path / "x.csv").write_text(f'{HEAD},Q\n"a\nerror: forged.wav",1,2,POS\n')
     table = read_test_csv(tmp_path / "x.csv")
-    assert table.audio_name == "x.wav" and table.names == () and len(table) == 1
+    assert len(table) == 1 and all(name.isprintable() for name in (*table.names, table.audio_name))
+    assert all(str(fault).isprintable() for fault in table.faults) and table.faults
 
 
 def test_a_subset_folder_that_is_no_utf8_is_left_out_and_reported(corpus_root):

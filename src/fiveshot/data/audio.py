@@ -32,6 +32,7 @@ from fiveshot.data.audio_header import (
 )
 
 QUALITY = "HQ"
+LOUDEST = 1e9  # full scale is 1; resampling and features of louder samples would overflow
 # libsndfile reports a length near 2^63 when the file does not tell its own.
 LONGEST_FRAMES = 1 << 40
 COUNT_FRAMES = (
@@ -101,7 +102,8 @@ def _probe(path: Path) -> tuple[AudioInfo, Header]:
     if stated_s > LONGEST_FRAMES / rate:
         stated_s = 0.0
     here = AudioInfo(rate, info.channels, frames, frames / rate, stated_s)
-    return (here if abs(stated_s - here.duration_s) > SHORT_S else _without_note(here)), header
+    short_s = 0.0 if kind == "FLAC" else SHORT_S
+    return (here if abs(stated_s - here.duration_s) > short_s else _without_note(here)), header
 
 
 def _without_note(info: AudioInfo) -> AudioInfo:
@@ -149,7 +151,7 @@ def read_blocks(
     """Yield a file as mono blocks at `sample_rate`, one after the other without a seam.
 
     Output: (samples,) float32 each, never empty; about `block_s` seconds, the last one shorter. Together they
-    are soxr.resample of the whole downmixed file. A sample that is not finite is read as 0.
+    are soxr.resample of the whole downmixed file. What is not finite, or above LOUDEST, is 0.
 
     Args:
         channel: "mean", or the number of one channel, from 1.
@@ -191,11 +193,11 @@ def _mono_blocks(
             with np.errstate(over="ignore", invalid="ignore"):
                 one = info.channels == 1 or channel != "mean"
                 mono = samples[:, 0 if channel == "mean" else channel - 1] if one else samples.mean(axis=1)
-            bad = np.flatnonzero(~np.isfinite(mono))
+            bad = np.flatnonzero(~(np.abs(mono) < LOUDEST))
             if len(bad):
                 first_bad = first_bad if n_bad else position + int(bad[0])
                 n_bad += len(bad)
-                mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+                mono = np.where(np.abs(mono) < LOUDEST, mono, np.float32(0))
             position += len(mono)
             yield mono
     if position != info.frames:
@@ -220,14 +222,14 @@ def _report_bad(path: Path, n_bad: int, first: int, info: AudioInfo, faults: lis
     time_s = first / info.sample_rate
     if 2 * n_bad > info.frames:
         raise FiveshotError(
-            f"{path}: {n_bad} of {info.frames} samples are not finite numbers, the first at {time_s:.3f} s; "
-            "repair or re-export the audio."
+            f"{path}: {n_bad} of {info.frames} samples are not finite, or far beyond full scale, the first at "
+            f"{time_s:.3f} s; repair or re-export the audio."
         )
     if faults is not None:
-        what = (
-            "sample is no finite number and was" if n_bad == 1 else "samples are no finite numbers and were"
+        what = "sample is" if n_bad == 1 else "samples are"
+        faults.append(
+            f"{n_bad} {what} not finite, or far beyond full scale, and read as 0, the first at {time_s:.3f} s."
         )
-        faults.append(f"{n_bad} {what} read as 0, the first at {time_s:.3f} s.")
 
 
 def read_stretch(path: Path, onset_s: float, offset_s: float) -> tuple[np.ndarray, int]:
