@@ -175,6 +175,8 @@ def write(audio, samples: np.ndarray, spans: np.ndarray, column: str) -> None:
 @pytest.mark.slow
 def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
     for name, (samples, spans) in SOUNDS.items():
+        if name == "equal shots":  # rows that repeat one event are one shot, and the recording is refused
+            continue
         write(tmp_path / "Validation_Set" / "A" / f"{name}.wav", samples, spans, "Q")
     for name in ("silence", "clipped"):
         write(tmp_path / "Training_Set" / name / "x.wav", *SOUNDS[name], "CALL")
