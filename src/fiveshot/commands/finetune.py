@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Adapt to every test recording and write the predictions; exit code 3 where something was left out."""
     from fiveshot.adaptation.finetune import finetune_all
+    from fiveshot.commands.shipped import with_shipped_model
     from fiveshot.core.compute import choose_backend
     from fiveshot.data.corpus import checked_corpus
     from fiveshot.detection.duplicates import official_rows
@@ -60,25 +61,6 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     for note in notes:
         log.info("%s", note)
     return report_problems(run, "finetune", corpus.problems, problems, corpus.warnings)
-
-
-def with_shipped_model(run: Run, config: Config) -> Run:
-    """The run with the model of the package, where it has no checkpoint and its settings are that model's."""
-    from dataclasses import replace
-
-    from fiveshot.core.places import shipped_checkpoint
-    from fiveshot.network.checkpoint import load_network
-    from fiveshot.run.folder import Run, log
-
-    shipped = Run(shipped_checkpoint()).best
-    if run.best.is_file() or not shipped.is_file():
-        return run
-    try:
-        load_network(shipped, config)
-    except FiveshotError:  # of another network: the run is to be trained
-        return run
-    log.info("this run has no checkpoint of its own: the model of the package is used")
-    return replace(run, checkpoint=shipped)
 
 
 def check_trained(run: Run) -> None:

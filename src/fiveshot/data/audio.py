@@ -222,14 +222,12 @@ def _report_bad(path: Path, n_bad: int, first: int, info: AudioInfo, faults: lis
     time_s = first / info.sample_rate
     if 2 * n_bad > info.frames:
         raise FiveshotError(
-            f"{path}: {n_bad} of {info.frames} samples are not finite, or far beyond full scale, the first at "
-            f"{time_s:.3f} s; repair or re-export the audio."
+            f"{path}: {n_bad} of {info.frames} samples are not finite, or far beyond full scale, the first "
+            f"at {time_s:.3f} s; repair or re-export the audio."
         )
     if faults is not None:
-        what = "sample is" if n_bad == 1 else "samples are"
-        faults.append(
-            f"{n_bad} {what} not finite, or far beyond full scale, and read as 0, the first at {time_s:.3f} s."
-        )
+        what = f"{n_bad} sample{' is' if n_bad == 1 else 's are'} not finite, or far beyond full scale"
+        faults.append(f"{what}, and read as 0, the first at {time_s:.3f} s.")
 
 
 def read_stretch(path: Path, onset_s: float, offset_s: float) -> tuple[np.ndarray, int]:
