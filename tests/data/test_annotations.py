@@ -178,6 +178,7 @@ def test_a_doubled_column_is_refused(csv):
 
 def test_a_training_csv_without_a_class_column_is_refused(csv):
     refused(csv(f"{HEAD}\nx.wav,1,2\n"), "no class column", train)
+    refused(csv(f"{HEAD},a,b\nx.wav,1,2,yes,no\n"), "no POS, NEG or UNK in the columns 'a', 'b'", train)
 
 
 def left_out(table, path, *words):

@@ -110,6 +110,10 @@ def read_training_csv(path: Path, subset: str) -> EventTable:
     fixed = table.require(*FIXED_COLUMNS)
     faults = Problems()
     classes = _class_columns(table, fixed, faults)
+    others = [name for place, name in enumerate(table.header) if name and place not in fixed]
+    if not classes and others and table.rows:
+        listed = ", ".join(map(repr, others[:NAMES_SHOWN])) + (", ..." if len(others) > NAMES_SHOWN else "")
+        raise FiveshotError(f"{path}: no POS, NEG or UNK in the columns {listed}; write these as labels.")
     if not classes:
         raise FiveshotError(
             f"{path}: line {table.header_line} has no class column; add one column per class, "
