@@ -32,7 +32,7 @@ from fiveshot.data.audio_header import (
 )
 
 QUALITY = "HQ"
-LOUDEST = 1e9  # full scale is 1; resampling and features of louder samples would overflow
+LOUDEST = 1e15  # full scale is 1; resampling and features of louder samples would overflow
 # libsndfile reports a length near 2^63 when the file does not tell its own.
 LONGEST_FRAMES = 1 << 40
 COUNT_FRAMES = (
