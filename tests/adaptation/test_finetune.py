@@ -19,15 +19,17 @@ from small import (
     write_recording,
 )
 
-from fiveshot.adaptation import learner, sed, te_vad
+from fiveshot.adaptation import finetune, learner, sed, te_vad
 from fiveshot.adaptation.finetune import finetune_all
 from fiveshot.adaptation.learner import load_learner
 from fiveshot.adaptation.network_branch import FittedBranch
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.provenance import Provenance
 from fiveshot.core.renamed_keys import leaves, nested
+from fiveshot.data.annotations import shots_of
 from fiveshot.data.feature_files import feature_path
 from fiveshot.detection.frame_scores import FrameScores, scores_path
+from fiveshot.detection.predictions import Detection
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import train
 from fiveshot.training.replay import Replay, has_replay, keep_replay, replay_path
@@ -149,6 +151,19 @@ def test_every_recording_gets_both_branches_and_events_of_its_own(stage):
     assert {d.audio_name for d in detections} <= {"x.wav", "y.wav"}
     ends = {r.audio_name: r.events.offset_s[4] for r in stage.corpus.test}
     assert all(d.onset_s >= ends[d.audio_name] for d in detections)
+
+
+def test_no_event_begins_before_a_last_shot_of_no_length_which_is_not_learnt_from(stage):
+    whole = stage.corpus.test[0]
+    offset_s = whole.events.offset_s.copy()
+    offset_s[4] = whole.events.onset_s[4]
+    instant = replace(whole, events=replace(whole.events, offset_s=offset_s))
+    found = [Detection("x.wav", *span, 0.5) for span in ((0.0, 1.0), (offset_s[4] - 0.1, 99.0), (50.0, 60.0))]
+    kept = finetune._in_query(found, instant, 5)
+    assert [(event.onset_s, event.offset_s) for event in kept] == [(offset_s[4], 99.0), (50.0, 60.0)]
+    assert finetune._in_query(found, whole, 5) == found
+    shots = shots_of(instant.events, whole.csv, 5)
+    assert len(shots) == 5 and len(shots.lasting()) == 4
 
 
 def of_one_name(stage, folder, sounds):

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.corpus import class_label, corpus_table, read_corpus, training_classes
+from fiveshot.data.corpus import class_label, corpus_table, read_corpus, require_recordings, training_classes
 
 HEAD = "Audiofilename,Starttime,Endtime"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -306,6 +306,14 @@ def test_every_container_is_a_recording(folder, suffix):
     corpus = folder.read()
     assert corpus.problems == () and corpus.test[1].audio.suffix == suffix
     assert corpus.test[1].duration_s == pytest.approx(DURATION_S, abs=0.1)
+
+
+def test_a_split_without_a_usable_recording_is_refused_with_its_cause(folder):
+    folder.csv("Validation_Set/OWL/three", f"{HEAD},Q\n")
+    corpus, split = folder.read(), folder.root / "Validation_Set"
+    with pytest.raises(FiveshotError, match=r"no usable recording; .*three\.csv: 0 POS events found"):
+        require_recordings(corpus.test, corpus, split)
+    require_recordings(corpus.train, corpus, folder.root / "Training_Set")
 
 
 def test_of_many_problems_of_a_kind_the_first_are_named(folder):

@@ -10,6 +10,7 @@ recordings are another run's, so that an evaluation set is predicted in a folder
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiveshot.core.errors import FiveshotError
@@ -33,7 +34,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.adaptation.finetune import finetune_all
     from fiveshot.commands.shipped import with_shipped_model
     from fiveshot.core.compute import choose_backend
-    from fiveshot.data.corpus import checked_corpus
+    from fiveshot.data.corpus import checked_corpus, require_recordings
     from fiveshot.detection.duplicates import official_rows
     from fiveshot.detection.predictions import write_confident_predictions, write_predictions
     from fiveshot.detection.provenance import note_predictions
@@ -49,6 +50,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     check_trained(run)
     need_train = needs_replay(config) and not has_replay(run.best, config)
     corpus = checked_corpus(config, arguments.strict, need_train=need_train, listed=run.problems)
+    require_recordings(corpus.test, corpus, Path(config.paths.data) / config.corpus.test_folder)
     check_features(run, config, corpus)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     failed = {problem.path for problem in problems}

@@ -8,6 +8,7 @@ Training resumes where an earlier call was stopped.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiveshot.run import cli
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Train to the last epoch, going on where an earlier call stopped; 3 where something was left out."""
     from fiveshot.core.compute import choose_backend
-    from fiveshot.data.corpus import checked_corpus
+    from fiveshot.data.corpus import checked_corpus, require_recordings
     from fiveshot.detection.plots import plot_training
     from fiveshot.run.folder import log, report_problems
     from fiveshot.training.dataset import training_data
@@ -35,6 +36,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     corpus = checked_corpus(config, arguments.strict, need_test=False, listed=run.problems)
+    require_recordings(corpus.train, corpus, Path(config.paths.data) / config.corpus.training_folder)
     data, problems = training_data(run, config, corpus, arguments.strict)
     state = train(run, data, config, backend)
     keep_replay(run.best, data.files, config)

@@ -302,6 +302,23 @@ def _overlaps(csv: Path, shots: EventTable) -> list[Problem]:
     return [Problem(csv, f"{where}{shot} overlaps an earlier one ({number}); shots are different calls.")]
 
 
+def require_recordings(recordings: Sequence[Recording], corpus: Corpus, folder: Path) -> None:
+    """Refuse to go on without any recording of a split, with the cause.
+
+    Args:
+        recordings: of the split.
+        corpus: as read.
+        folder: of the split.
+
+    Raises:
+        FiveshotError: there are none.
+    """
+    if not recordings:
+        first = next((one for one in corpus.problems if one.path.is_relative_to(folder)), None)
+        cause = f"; the first problem is {first}" if first else "; add some."
+        raise FiveshotError(f"{folder}: no usable recording{cause}")
+
+
 def checked_corpus(
     config: Config,
     strict: bool,
