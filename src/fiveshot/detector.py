@@ -31,9 +31,9 @@ from fiveshot.data.feature_files import check_finite
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect, fuse, threshold
-from fiveshot.network.checkpoint import load_network
+from fiveshot.network.checkpoint import MODEL_SUFFIX, load_network
 from fiveshot.run.folder import Run
-from fiveshot.training.replay import read_replay
+from fiveshot.training.replay import needs_replay, read_replay
 
 
 def load_config(override: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -146,23 +146,26 @@ class Detector:
         """The detector of a trained run.
 
         Args:
-            run: its folder, with config.yaml and checkpoints/, or a checkpoint in it; None: the one that
-                comes with the package.
+            run: its folder, with config.yaml and checkpoints/, a checkpoint in it, or a model file
+                (.safetensors, with the settings of config/pretrained.yaml); None: the model that comes with
+                the package.
             settings: `key.sub=value` each, in place of the run's.
 
         Raises:
             FiveshotError: the run was not trained, or its files are damaged or do not fit together.
         """
-        folder = Path(run) if run is not None else shipped_checkpoint()
-        files = Run(folder)
-        if folder.suffix == ".pt":
-            files = Run(folder.parent.parent, checkpoint=folder)
-        if not files.config.is_file():
-            raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
-        config = load_saved_config(files.config, settings)
+        path = Path(run) if run is not None else shipped_checkpoint()
+        if path.suffix == MODEL_SUFFIX:
+            config = _load_config(base_config(), shipped_config("pretrained"), list(settings))
+            checkpoint = path
+        else:
+            files = Run(path.parent.parent, checkpoint=path) if path.suffix == ".pt" else Run(path)
+            if not files.config.is_file():
+                raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
+            config, checkpoint = load_saved_config(files.config, settings), files.best
         backend = choose_backend(config.compute)
-        network, info = load_network(files.best, config)
-        replay = read_replay(files.best, info, config)
+        network, info = load_network(checkpoint, config)
+        replay = read_replay(checkpoint, info, config) if needs_replay(config) else None
         return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(
@@ -225,18 +228,26 @@ class Detector:
         Raises:
             FiveshotError: unreadable audio.
         """
-        rate = self.config.features.sample_rate
+        rate, channel = self.config.features.sample_rate, self.config.audio.channel
         if isinstance(audio, (str, Path)):
-            return _features(Path(audio).name, read_blocks(Path(audio), rate), self.config)
+            return _features(Path(audio).name, read_blocks(Path(audio), rate, channel=channel), self.config)
         if not isinstance(audio, np.ndarray):
             return audio
         if sample_rate is None:
             raise FiveshotError("score: pass sample_rate=... in Hz with an array of samples.")
-        mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
+        mono = (audio if audio.ndim == 1 else _one_channel(audio, channel)).astype(np.float32)
         if not len(mono) or not np.isfinite(mono).all():
             raise FiveshotError("score: the array has no samples, or some are not finite numbers.")
         blocks = [mono] if sample_rate == rate else resampled(iter([mono]), sample_rate, rate)
         return _features("array", blocks, self.config)
+
+
+def _one_channel(audio: np.ndarray, channel: int | str) -> np.ndarray:
+    if channel == "mean":
+        return audio.mean(axis=1)
+    if int(channel) > audio.shape[1]:
+        raise FiveshotError(f"score: {audio.shape[1]} channels, and audio.channel is {channel}; set another.")
+    return audio[:, int(channel) - 1]
 
 
 def _name(audio: str | Path | np.ndarray | FrameReader) -> str:

@@ -220,10 +220,12 @@ class Workshop:
         return self._features[path]
 
     def _opened(self, path: Path) -> FeatureFile:
-        settings = self.detector.config.features
+        settings, channel = self.detector.config.features, self.detector.config.audio.channel
         info = probe(path)
         features = settings.model_dump(mode="json")
-        sources = Provenance({"layout": LAYOUT, "audio": sha256(path), "features": features})
+        sources = Provenance(
+            {"layout": LAYOUT, "audio": sha256(path), "features": features, "channel": channel}
+        )
         file = self.folder / "features" / f"{sources.digest[:24]}.h5"
         if stored_provenance(file) != sources:
             nothing = np.empty(0)
@@ -232,7 +234,7 @@ class Workshop:
                 *("test", "", path.stem, path.stem, path, path),
                 *(info.sample_rate, info.channels, info.duration_s, table, path.name),
             )
-            blocks = feature_blocks(read_blocks(path, settings.sample_rate), settings)
+            blocks = feature_blocks(read_blocks(path, settings.sample_rate, channel=channel), settings)
             write_blocks(file, recording, settings, sources, blocks)
         return open_features(file, settings)
 

@@ -120,9 +120,8 @@ def test_events_come_sorted_by_onset_then_offset_and_otherwise_in_file_order(tmp
     values = ["POS" if number % 3 else "UNK" for number in range(len(times))]
     lines = [f"x.wav,{a},{a + d},{v}" for (a, d), v in zip(times, values, strict=True)]
     path.write_text("\n".join([f"{HEAD},Q", *lines]))
-    expected = sorted(
-        ((a, a + d, "Q", v) for (a, d), v in zip(times, values, strict=True)), key=lambda row: row[:2]
-    )
+    rows = dict.fromkeys((a, a + d, "Q", v) for (a, d), v in zip(times, values, strict=True))
+    expected = sorted(rows, key=lambda row: row[:2])
     assert rows_of(read_test_csv(path)) == expected
 
 
@@ -149,7 +148,8 @@ def test_shots_are_the_first_five_pos_in_time(csv):
 
 
 def test_fewer_than_five_pos_are_refused_with_their_number(csv):
-    path = csv(f"{HEAD},Q\n" + "x.wav,1,2,POS\n" * 4 + "x.wav,1,2,UNK\n")
+    rows = "".join(f"x.wav,{n},9,POS\n" for n in range(4))
+    path = csv(f"{HEAD},Q\n{rows}x.wav,1,2,UNK\n")
     refused(path, "4 POS events found where 5 are needed", lambda p: shots_of(read_test_csv(p), p, 5))
 
 
@@ -172,61 +172,189 @@ def test_a_missing_column_is_refused(csv, column):
     refused(csv(f"{header}\nx.wav,1,2,POS\n"), f"line 1: no column '{column}'")
 
 
-def test_semicolons_are_refused_with_what_was_found(csv):
-    refused(csv(f"{HEAD},Q".replace(",", ";")), "'Audiofilename;Starttime;Endtime;Q'")
-
-
 def test_a_doubled_column_is_refused(csv):
     refused(csv(f"{HEAD},a,b,a\n"), "line 1 has two columns named 'a'", train)
-
-
-def test_a_column_without_a_name_is_refused(csv):
-    refused(csv(f"{HEAD},Q,\nx.wav,1,2,POS,\n"), "column 5 has no name")
 
 
 def test_a_training_csv_without_a_class_column_is_refused(csv):
     refused(csv(f"{HEAD}\nx.wav,1,2\n"), "no class column", train)
 
 
-@pytest.mark.parametrize("value", ["pos", "YES", "1", "", "POS UNK"])
-def test_a_value_other_than_pos_neg_unk_is_refused(csv, value):
-    path = csv(f"{HEAD},a,b\nx.wav,1,2,POS,NEG\n\nx.wav,1,2,NEG,{value}\n")
-    refused(path, f"line 4, column 'b' is '{value}'; write POS, NEG or UNK", train)
+def left_out(table, path, *words):
+    """The table has just these faults, each a sentence with the words; the file is not named in them."""
+    assert len(table.faults) == len(words), table.faults
+    for fault, word in zip(table.faults, words, strict=True):
+        assert word in fault.message and fault.path == path and fault.message.endswith(".")
+        assert str(path) not in fault.message
 
 
-@pytest.mark.parametrize("time", ["abc", "", "nan", "inf", "-inf", "-0.5", "1:02", '"1,5"', "1_0", "1e999"])
+@pytest.mark.parametrize("value", ["YES", "1", "", "POS UNK", "POSITIVE"])
+def test_a_value_other_than_pos_neg_unk_costs_its_cell(csv, value):
+    path = csv(f"{HEAD},a,b\nx.wav,1,2,POS,NEG\n\nx.wav,1,2.5,POS,{value}\nx.wav,3,4,NEG,POS\n")
+    table = train(path)
+    assert rows_of(table) == [(1, 2, "a", "POS"), (1, 2.5, "a", "POS"), (3, 4, "b", "POS")]
+    left_out(table, path, f"line 4, column 'b' is '{value}'; write POS, NEG or UNK")
+
+
+@pytest.mark.parametrize("value", ["MAYBE", ""])
+def test_a_row_without_a_label_of_a_test_table_is_no_event(csv, value):
+    path = csv(f"{HEAD},Q\nx.wav,1,2,POS\nx.wav,3,4,{value}\n")
+    table = read_test_csv(path)
+    assert rows_of(table) == [(1, 2, "Q", "POS")]
+    left_out(table, path, f"line 3, column 'Q' is '{value}'")
+
+
+@pytest.mark.parametrize("time", ["abc", "", "nan", "inf", "-inf", "1:02", '"1,5"', "1_0", "1e999"])
 @pytest.mark.parametrize("column", ["Starttime", "Endtime"])
-def test_a_time_that_is_no_number_from_zero_up_is_refused(csv, time, column):
-    row = f"x.wav,{time},2000,NEG" if column == "Starttime" else f"x.wav,0,{time},NEG"
-    refused(csv(f"{HEAD},Q\nx.wav,1,2,POS\n{row}\n"), f"line 3, column '{column}' is '{time.strip(chr(34))}'")
+def test_a_time_that_is_no_number_costs_its_row(csv, time, column):
+    row = f"x.wav,{time},2000,POS" if column == "Starttime" else f"x.wav,0,{time},POS"
+    path = csv(f"{HEAD},Q\nx.wav,1,2,POS\n{row}\n")
+    table = read_test_csv(path)
+    assert rows_of(table) == [(1, 2, "Q", "POS")]
+    left_out(table, path, f"line 3, column '{column}' is '{time.strip(chr(34))}', not a time")
 
 
-@pytest.mark.parametrize("end", ["3.0", "2.999"])
-def test_an_end_not_after_its_start_is_refused(csv, end):
-    path = csv(f"{HEAD},Q\nx.wav,3.0,{end},POS\n")
-    refused(path, f"line 2, column 'Endtime' is {end}, not after the Starttime 3.0")
+@pytest.mark.parametrize("read", [read_test_csv, train])
+def test_a_row_whose_end_comes_before_its_start_is_left_out(csv, read):
+    path = csv(f"{HEAD},Q\nx.wav,3.0,2.999,POS\nx.wav,4,5,POS\n")
+    table = read(path)
+    assert list(table.onset_s) == [4]
+    left_out(table, path, "line 2, column 'Endtime' is 2.999, not after the Starttime 3.0")
+
+
+def test_a_row_of_no_length_is_no_event_to_learn_from(csv):
+    text = f"{HEAD},Q\n" + "".join(f"x.wav,{n},{n + (n != 2)},POS\n" for n in range(7)) + "x.wav,8,8,UNK\n"
+    path = csv(text)
+    trained = train(path)
+    assert list(trained.onset_s) == [0, 1, 3, 4, 5, 6]
+    left_out(trained, path, "line 4, column 'Endtime' is 2", "line 9, column 'Endtime' is 8")
+    # In a test table it still is one of the shots, after the last of which the query begins.
+    tested = read_test_csv(path)
+    left_out(tested, path, "line 4", "line 9")
+    shots = shots_of(tested, path, 5)
+    assert list(shots.onset_s) == [0, 1, 2, 3, 4] and list(shots.lasting().onset_s) == [0, 1, 3, 4]
+
+
+def test_shots_that_all_have_no_length_are_refused(csv):
+    path = csv(f"{HEAD},Q\n" + "".join(f"x.wav,{n},{n},POS\n" for n in range(5)))
+    refused(path, "all of the 5 shots have zero length", lambda p: shots_of(read_test_csv(p), p, 5))
+
+
+@pytest.mark.parametrize("read", [read_test_csv, train])
+def test_an_event_that_the_start_cuts_begins_at_zero_and_is_named(csv, read):
+    path = csv(f"{HEAD},Q\nx.wav,-0.012,0.2,POS\nx.wav,-2,-1,POS\nx.wav,4,5,POS\n")
+    table = read(path)
+    assert list(table.onset_s) == [0, 4] and list(table.offset_s) == [0.2, 5]
+    left_out(table, path, "line 2, column 'Starttime' is -0.012; the event was cut", "line 3")
+
+
+def test_a_table_is_refused_where_most_of_its_rows_cannot_be_used(csv):
+    path = csv(f"{HEAD},Q\nx.wav,1,2,POS\nx.wav,a,2,POS\nx.wav,3,2,POS\n")
+    refused(path, "2 of 3 rows cannot be used, the first of them: line 3, column 'Starttime' is 'a'")
 
 
 @pytest.mark.parametrize("row", ["x.wav,1,2", "x.wav,1,2,POS,POS", "x.wav"])
-def test_a_row_of_another_length_is_refused(csv, row):
-    cells = row.count(",") + 1
+def test_a_row_of_another_length_is_left_out(csv, row):
     path = csv(f"{HEAD},Q\nx.wav,1,2,POS\n{row}\n")
-    refused(path, f"line 3 has {cells} cells where the header has 4")
+    table = read_test_csv(path)
+    assert rows_of(table) == [(1, 2, "Q", "POS")]
+    cells = row.count(",") + 1
+    left_out(table, path, f"line 3 has {cells} cell{'s' if cells > 1 else ''} where the header has 4")
 
 
-def test_bytes_that_are_no_utf8_are_refused_with_their_line(csv):
-    refused(csv(f"{HEAD},Q\nx.wav,1,2,POS\n".encode() + b"\xe9.wav,1,2,POS\n"), "line 3 is not UTF-8")
-    refused(csv(f"{HEAD},Q\n".encode("utf-16")), "line 1 is not UTF-8")
+def test_a_row_may_lack_cells_of_columns_that_are_not_read(csv):
+    table = read_test_csv(csv(f"{HEAD},Q,note,who\nx.wav,1,2,POS\nx.wav,3,4,POS,faint\n"))
+    assert len(table) == 2 and table.faults == ()
 
 
-def test_an_open_quote_is_refused_with_its_line(csv):
-    refused(csv(f'{HEAD},Q\nx.wav,1,2,POS\n"x.wav,1,2,POS\n'), "line 3 is not csv (a quote is not closed)")
+@pytest.mark.parametrize(
+    ("codec", "name"), [("utf-16", "UTF-16"), ("utf-16-be", "UTF-16"), ("latin-1", "Windows-")]
+)
+def test_other_encodings_are_read_and_named(csv, codec, name):
+    mark = b"\xfe\xff" if codec == "utf-16-be" else b""
+    path = csv(mark + f"{HEAD},h\xe9ron\nx.wav,1,2,POS\n".encode(codec))
+    table = train(path)
+    assert rows_of(table) == [(1, 2, "h\xe9ron", "POS")]
+    left_out(table, path, f"read with {name}")
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", ",\n", "\n,,,,\n"])
+def test_bytes_of_no_letter_in_windows_are_latin_1(csv):
+    table = read_test_csv(csv(f"{HEAD},Q,note\nx.wav,1,2,POS,".encode() + b"\x81\n"))
+    assert len(table) == 1 and "Latin-1" in table.faults[0].message
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_workbook_is_named_as_one(csv, start):
+    refused(csv(start + b"\0" * 100), "a workbook of a spreadsheet and no text; export it as csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("lead", ["", "\ufeff", "sep={}\r\n"])
+def test_other_separators_and_decimal_commas_are_read_and_named(csv, separator, lead):
+    body = f"{HEAD},Q\r\nx.wav,1|5,2|25,POS\r\nx.wav,3,4.5,UNK\r\n"
+    path = csv(lead.format(separator) + body.replace(",", separator).replace("|", ","))
+    table = read_test_csv(path)
+    assert rows_of(table) == [(1.5, 2.25, "Q", "POS"), (3, 4.5, "Q", "UNK")]
+    between = {";": "semicolons", "\t": "tabs"}[separator]
+    left_out(table, path, f"read with {between} between cells, decimal commas")
+
+
+def test_lines_that_are_quoted_as_a_whole_are_read(csv):
+    text = "\n".join(f'"{line}"' for line in (f"{HEAD},Q", "x.wav,1,2,POS", "x.wav,3,4,POS"))
+    assert len(read_test_csv(csv(text))) == 2
+
+
+@pytest.mark.parametrize(
+    "header", ["audiofilename,starttime,endtime,q", "AUDIOFILENAME,Start time,End_Time,Q"]
+)
+@pytest.mark.parametrize("value", ["pos", "Pos", "POS"])
+def test_column_names_and_values_are_read_in_any_case(csv, header, value):
+    assert rows_of(read_test_csv(csv(f"{header}\nx.wav,1,2,{value}\n"))) == [(1, 2, "Q", "POS")]
+
+
+def test_columns_that_differ_in_case_alone_are_named(csv):
+    path = csv(f"{HEAD},q,Q\nx.wav,1,2,NEG,POS\n")
+    table = read_test_csv(path)
+    assert rows_of(table) == [(1, 2, "Q", "POS")]
+    left_out(table, path, "'Q' and 'q' differ in spelling alone; 'Q' was read")
+    assert "each is a class of its own" in train(path).faults[0].message
+
+
+def test_columns_without_a_name_and_empty_columns_are_nothing(csv):
+    table = train(csv(f",{HEAD},a,,\n1,x.wav,1,2,POS,,\n2,x.wav,3,4,POS,,\n"))
+    assert rows_of(table) == [(1, 2, "a", "POS"), (3, 4, "a", "POS")] and table.faults == ()
+
+
+def test_a_column_that_holds_other_things_is_no_class_and_is_named(csv):
+    path = csv(f"{HEAD},a,Comment,b\nx.wav,1,2,POS,windy,\nx.wav,3,4,NEG,pos,\nx.wav,5,6,NEG,?,\n")
+    table = train(path)
+    assert rows_of(table) == [(1, 2, "a", "POS")]
+    left_out(table, path, "passed over the columns without POS, NEG and UNK: 'Comment'")
+
+
+def test_equal_rows_are_one_event_and_counted(csv):
+    rows = "".join(f"x.wav,{n},{n + 1},POS\n" * 2 for n in range(5))
+    path = csv(f"{HEAD},Q\n{rows}x.wav,0,1.0,UNK\n")
+    table = read_test_csv(path)
+    assert list(table.positive().onset_s) == [0, 1, 2, 3, 4] and len(table) == 6
+    left_out(table, path, "5 rows repeat an earlier one and count once")
+    refused(path, "5 POS events found where 10 are", lambda p: shots_of(read_test_csv(p), p, 10))
+
+
+def test_an_open_quote_is_a_letter_and_named(csv):
+    path = csv(f'{HEAD},Q\nx.wav,1,2,POS\n"x.wav,1,3,POS\n')
+    table = read_test_csv(path)
+    assert list(table.offset_s) == [2, 3]
+    left_out(table, path, "line 3: a quote is not closed")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", ",\n", "\n,,,,\n", '"\n', ',"loud\n'])
 def test_a_quote_left_open_in_a_column_that_is_not_read_loses_no_events(csv, end):
-    rows = f'x.wav,1,2,POS,"faint\nx.wav,3,4,POS,{end}'
-    refused(csv(f"{HEAD},Q,note\n{rows}"), "line 2 is not csv (a quote is not closed)")
+    rows = f'x.wav,1,2,POS,"faint\nx.wav,3,4,POS{end}'
+    table = read_test_csv(csv(f"{HEAD},Q,note\n{rows}"))
+    # Of the quote at the end of a cell, nobody knows whether it belongs to the first.
+    assert list(table.onset_s) == ([1] if end == '"\n' else [1, 3])
+    assert "line 2: a quote is not closed" in table.faults[0].message
 
 
 def test_a_zero_byte_is_refused_because_feature_files_cannot_hold_it(csv):
@@ -239,8 +367,8 @@ def test_a_name_loses_the_blanks_behind_its_folder(csv):
 
 
 def test_a_sentence_stays_one_short_line_whatever_the_cells_hold(csv):
-    table = f'{HEAD},a\nx.wav,1,2,"x\n\x1b[31m{"x" * 100_000}"\n'
-    refused(csv(table), "column 'a' is 'x\\n\\x1b[31mxxx", train)
+    table = f'{HEAD},CALL\nx.wav,1,2,"x\n\x1b[31m{"x" * 200_000}"\n'
+    refused(csv(table), "column 'CALL' is 'x\\n\\x1b[31mxxx", train)
     with pytest.raises(FiveshotError) as caught:
         train(csv(table))
     assert len(str(caught.value)) < 1000 and str(caught.value).endswith("write POS, NEG or UNK.")
@@ -251,12 +379,13 @@ def test_a_class_whose_name_does_not_print_is_refused(csv):
 
 
 def test_the_line_is_right_after_a_quoted_line_break(csv):
-    refused(csv(f'{HEAD},Q,note\nx.wav,1,2,POS,"two\nlines"\nx.wav,1,2,?,\n'), "line 4, column 'Q'")
+    path = csv(f'{HEAD},Q,note\nx.wav,1,2,POS,"two\nlines"\nx.wav,1,2,?,\n')
+    left_out(read_test_csv(path), path, "line 4, column 'Q'")
 
 
 def test_rows_of_several_audio_files_keep_each_name_once(csv):
     # Cells of the real data are wrong in places: what counts is the name of the file.
-    table = read_test_csv(csv(f"{HEAD},Q\nx.wav,1,2,POS\ny.wav,1,2,POS\nx.wav,3,4,POS\n"))
+    table = read_test_csv(csv(f"{HEAD},Q\nx.wav,1,2,POS\ny.wav,2,3,POS\nx.wav,3,4,POS\n"))
     assert table.names == ("x.wav", "y.wav") and len(table) == 3
 
 
@@ -268,8 +397,9 @@ def test_a_table_knows_whether_the_rows_of_the_file_were_in_time_order(csv, onse
 
 
 @pytest.mark.parametrize("cell", ["", "folder/"])
-def test_a_row_without_an_audio_name_is_refused(csv, cell):
-    refused(csv(f"{HEAD},Q\n{cell},1,2,POS\n"), "line 2, column 'Audiofilename' is empty")
+def test_a_row_without_an_audio_name_has_that_of_the_csv(csv, cell):
+    table = read_test_csv(csv(f"{HEAD},Q\n{cell},1,2,POS\n"))
+    assert len(table) == 1 and table.audio_name == "night 1 #2.wav"
 
 
 # Cells lose surrounding blanks, and both kinds of slash end a folder in the name of the audio.
@@ -293,5 +423,6 @@ def test_whatever_table_is_written_as_csv_is_read_back_equal(tmp_path_factory, d
         if value != "NEG"
     ]
     table = read_training_csv(path, "S")
-    assert rows_of(table) == sorted(events, key=lambda event: event[:2])
+    # Equal rows are one event.
+    assert rows_of(table) == sorted(dict.fromkeys(events), key=lambda event: event[:2])
     assert table.audio_name == (name if spans else "x.wav")

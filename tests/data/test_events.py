@@ -59,17 +59,29 @@ def test_what_is_written_reads_back_as_the_same_numbers(tmp_path_factory, pairs,
     [
         ("", "the file is empty"),
         ("start,end\n1,2\n", r"line 1: no columns onset and offset.*Q"),
-        ("onset,offset\n1,2\n3,x\n", r"line 3, column 'offset' is 'x', not a time"),
-        ("onset,offset\n1,2\n\n3\n", r"line 4 has 1 cell where the header has 2"),
         ("onset,offset\n2,2\n", r"line 2, column 'offset' is 2, not after the onset 2"),
         ("onset,onset_s,offset\n1,1,2\n", "two columns"),
         ("onset,offset,confidence\n1,2,1.5\n", r"line 2, column 'confidence' is '1.5'"),
-        (MEADOW.replace("5,5.5", "5,4"), r"line 5, column 'Endtime' is 4"),
+        (f"{DCASE}m.wav,5,4,POS\n", r"line 2, column 'Endtime' is 4"),
     ],
 )
 def test_a_mistake_names_file_and_line(csv, text, message):
     with pytest.raises(FiveshotError, match=rf"meadow\.csv: .*{message}"):
         Events.read_csv(csv(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("onset,offset\n1,2\n3,x\n", "line 3, column 'offset' is 'x', not a time"),
+        ("onset;offset\n1;2\n\n3\n", "line 4 has 1 cell where the header has 2"),
+        ("onset_s\toffset_s\n1,0\t2\n", "read with tabs between cells, decimal commas"),
+        (f"{DCASE.lower()}m.wav,1,2,pos\nm.wav,5,5,POS\n", "line 3, column 'endtime' is 5"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_left_out_with_a_warning(csv, caplog, text, warning):
+    assert list(Events.read_csv(csv(text))) == [(1, 2)]
+    assert warning in caplog.text and "meadow.csv" in caplog.text
 
 
 def test_a_table_without_rows_holds_no_events(csv):

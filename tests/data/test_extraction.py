@@ -8,10 +8,11 @@ import pytest
 import soundfile
 from conftest import base_config
 
-from fiveshot.core.errors import WriteError
+from fiveshot.core.errors import FiveshotError, WriteError
 from fiveshot.data.corpus import read_corpus
 from fiveshot.data.extraction import extract, extract_one
-from fiveshot.data.feature_files import feature_path, open_features
+from fiveshot.data.feature_files import feature_path, open_features, open_recording
+from fiveshot.run.folder import Run
 
 ONE_WORKER = base_config("compute.workers=1")
 TWO_WORKERS = base_config("compute.workers=2")
@@ -101,11 +102,58 @@ def test_audio_that_vanished_or_is_not_finite_is_a_sentence(corpus_root, tmp_pat
     corpus = read_corpus(corpus_root)
     gone, loud = corpus.train[0], corpus.train[1]
     gone.audio.unlink()
-    samples = np.zeros(22050, np.float32)
-    samples[100] = np.nan
+    samples = np.full(22050, np.nan, np.float32)
     soundfile.write(str(loud.audio), samples, 22050, subtype="FLOAT")
     assert "No such file" in extract_one(gone, tmp_path / "a.h5", ONE_WORKER.features).error
-    assert "not a finite number" in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features).error
+    assert (
+        "22050 of 22050 samples are not finite"
+        in extract_one(loud, tmp_path / "b.h5", ONE_WORKER.features).error
+    )
+
+
+def test_one_sample_that_is_not_finite_costs_that_sample_and_is_told(corpus_root, tmp_path, logged):
+    audio = corpus_root / "Training_Set" / "BIRD" / "one.wav"
+    samples, rate = soundfile.read(audio)
+    samples[100] = np.nan
+    soundfile.write(str(audio), samples, rate, subtype="FLOAT")
+    problems = extract(read_corpus(corpus_root), tmp_path, ONE_WORKER)
+    assert problems == [] and [warning.path for warning in problems.warnings] == [audio]
+    assert "1 sample is no finite number and was read as 0" in problems.warnings[0].message
+    with pytest.raises(FiveshotError, match="1 sample is no finite"):
+        extract(read_corpus(corpus_root), tmp_path / "strict", ONE_WORKER, strict=True)
+
+
+def test_a_later_stage_repeats_why_a_recording_was_left_out(corpus_root, tmp_path):
+    flac = corpus_root / "Training_Set" / "FROG" / "three.flac"
+    whole = flac.read_bytes()
+    damage_in_the_middle(flac)
+    corpus = read_corpus(corpus_root)
+    run = Run(tmp_path)
+    three = next(item for item in corpus.train if item.name == "three")
+    extract(corpus, run.features(ONE_WORKER), ONE_WORKER)
+    with pytest.raises(FiveshotError, match=r"three\.flac: the audio is damaged near"):
+        open_recording(run, ONE_WORKER, three)
+    flac.write_bytes(whole)
+    extract(corpus, run.features(ONE_WORKER), ONE_WORKER)
+    assert open_recording(run, ONE_WORKER, three).events == three.events
+    assert not list(tmp_path.rglob("*.txt"))
+
+
+def test_features_of_another_channel_are_refused_and_extracted_again(corpus_root, tmp_path):
+    audio = corpus_root / "Validation_Set" / "OWL" / "five.wav"
+    samples, rate = soundfile.read(audio)
+    soundfile.write(str(audio), np.stack([samples, samples[::-1]], axis=1), rate)
+    corpus, run = read_corpus(corpus_root, need_train=False), Run(tmp_path)
+    extract(corpus, run.features(ONE_WORKER), ONE_WORKER)
+    mean = open_recording(run, ONE_WORKER, corpus.test[0])
+    second = base_config("compute.workers=1", "audio.channel=2")
+    with pytest.raises(FiveshotError, match=r"the setting audio\.channel changed"):
+        open_recording(run, second, corpus.test[0])
+    values = mean.frames()
+    extract(corpus, run.features(second), second)
+    assert not np.array_equal(open_recording(run, second, corpus.test[0]).frames(), values)
+    (problem,) = extract(corpus, run.features(second), base_config("compute.workers=1", "audio.channel=3"))
+    assert "has 2 channels, and audio.channel is 3" in problem.message
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_what_was_written_is_read_back(recordings, stored):
 
 def test_a_recording_without_events_is_read_back(recordings, tmp_path):
     recording = recordings["one"]
-    empty = replace(recording, events=recording.events._where(slice(0)))
+    empty = replace(recording, events=recording.events.where(slice(0)))
     write_features(tmp_path / "a.h5", empty, SETTINGS, MARK)
     assert len(open_features(tmp_path / "a.h5", SETTINGS).events) == 0
 
@@ -182,7 +182,7 @@ def test_a_file_without_its_event_table_is_a_damaged_one(copied):
 
 
 def test_an_interrupted_extraction_leaves_nothing(recordings, tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         yield np.zeros(22050, np.float32)
         raise KeyboardInterrupt
 
@@ -194,7 +194,7 @@ def test_an_interrupted_extraction_leaves_nothing(recordings, tmp_path, monkeypa
 
 def test_features_that_are_not_finite_are_never_stored(recordings, tmp_path, monkeypatch):
     too_loud = np.full(22050, 1e30, np.float32)
-    monkeypatch.setattr("fiveshot.data.extraction.read_blocks", lambda *_: [too_loud])
+    monkeypatch.setattr("fiveshot.data.extraction.read_blocks", lambda *_, **__: [too_loud])
     with pytest.raises(FiveshotError, match="not finite"):
         write_features(tmp_path / "a.h5", recordings["one"], SETTINGS, MARK)
     assert not list(tmp_path.iterdir())

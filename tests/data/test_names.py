@@ -19,7 +19,7 @@ def test_names_of_one_recording_share_a_key(name):
 
 def test_other_dots_and_letter_case_belong_to_the_name():
     assert audio_key("site.3.wav") == "site.3"
-    assert audio_key("site.mp3") == "site.mp3"
+    assert audio_key("site.mp4") == "site.mp4"
     assert audio_key("Bird.wav") != audio_key("bird.wav")
 
 

@@ -85,7 +85,7 @@ def test_a_table_tells_recordings_of_one_name_apart_by_subset(table):
     ("content", "words"),
     [
         ("", "the file is empty"),
-        ("Audiofilename,Klasse\na.wav,owl\n", "the header must name Audiofilename,Class"),
+        ("Audiofilename,Klasse\na.wav,owl\n", "no column 'Class' among 'Audiofilename', 'Klasse'"),
         ("Audiofilename,Class\na.wav,\n", "line 2: an empty cell"),
         (f"{CSV}x.wav,owl\n", "line 6: 'x.wav' is no recording here"),
         (f"{CSV}a.wav,gull\n", "line 6: 'a.wav' has the class 'gull' after 'owl'"),

@@ -1,6 +1,7 @@
 """Predictions come back from their csv as they were, and a damaged file is named with its line."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -110,29 +111,38 @@ def test_rows_keep_the_order_of_the_file(tmp_path):
         ("a.wav,2,1", "column 'Endtime' is 1, before the Starttime 2"),
         ("a.wav,one,2", "column 'Starttime' is 'one', not a time"),
         ("a.wav,1,", "column 'Endtime' is '', not a time"),
-        ("a.wav,1", "column 'Endtime' is '', not a time"),
+        ("a.wav,1", "has 2 cells where the header has 3"),
         ("a.wav, ,2", "column 'Starttime' is '', not a time"),
         (",1,2", "column 'Audiofilename' is empty"),
         ("a.wav,1_5,20", "column 'Starttime' is '1_5', not a time"),
-        ("a.wav,1,5,2,5", "5 cells where the header has 3"),
-        ('a.wav,1,2\n"', r"line 4 is not csv \(a quote is not closed\)"),
+        ("a.wav,1,5,2,5", "has 5 cells where the header has 3"),
+        ('a.wav,1,"2', """column 'Endtime' is '"2', not a time"""),
     ],
 )
-def test_a_bad_row_is_an_error_that_names_file_and_line(tmp_path, row, message):
+def test_a_bad_row_is_left_out_and_named_with_its_line(tmp_path, caplog, row, message):
     path = tmp_path / "bad.csv"
     path.write_text(f"{HEADER}a.wav,0,1\n{row}\n")
-    with pytest.raises(FiveshotError, match=rf"bad\.csv: (line 3.*)?{message}"):
+    assert {name: rows.tolist() for name, rows in read_predictions(path).items()} == {"a.wav": [[0, 1]]}
+    assert f"bad.csv: line 3 {message}" in caplog.text or f"bad.csv: line 3, {message}" in caplog.text
+    path.write_text(f"{HEADER}{row}\n")
+    with pytest.raises(FiveshotError, match=re.escape(message)):
         read_predictions(path)
 
 
-@pytest.mark.parametrize(
-    "header", ["a.wav,1,2", "Audiofilename;Starttime;Endtime", "Audiofilename,Starttime,Starttime,Endtime"]
-)
-def test_a_wrong_header_is_an_error_that_shows_it(tmp_path, header):
+def test_a_wrong_header_is_an_error_that_shows_it(tmp_path):
     path = tmp_path / "bad.csv"
-    path.write_text(f"{header}\na.wav,1,2\n")
-    with pytest.raises(FiveshotError, match=f"bad.csv: line 1: the header must name .*{header}"):
+    path.write_text("a.wav,1,2\na.wav,1,2\n")
+    with pytest.raises(FiveshotError, match="line 1: no column 'Audiofilename' among 'a"):
         read_predictions(path)
+    path.write_text("Audiofilename,Starttime,Starttime,Endtime\na.wav,1,2\n")
+    with pytest.raises(FiveshotError, match="line 1 has two columns named 'Starttime'"):
+        read_predictions(path)
+
+
+def test_other_spellings_of_a_table_are_read(tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text(";audiofilename;starttime;endtime;\n0;a.wav;1,5;2,25;\n", encoding="utf-16")
+    assert {name: rows.tolist() for name, rows in read_predictions(path).items()} == {"a.wav": [[1.5, 2.25]]}
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n\n"])

@@ -6,7 +6,13 @@ from small import SHOTS, events, make_recording
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.references import corpus_references, names_note, order_note, read_references
+from fiveshot.detection.references import (
+    corpus_references,
+    names_note,
+    order_note,
+    read_reference_tables,
+    read_references,
+)
 
 HEAD = "Audiofilename,Starttime,Endtime,Q\n"
 
@@ -60,10 +66,38 @@ def test_a_folder_that_is_none_is_named(tmp_path):
             read_references(path)
 
 
-def test_a_csv_with_a_mistake_is_named_with_its_line(folder):
+def test_one_bad_row_is_left_out_and_named_with_its_line(folder, caplog):
     write(folder, "OWL/bad.csv", "bad.wav,1,2,POS\nbad.wav,x,2,POS\n")
-    with pytest.raises(FiveshotError, match=r"bad\.csv: line 3"):
+    bad = next(reference for reference in read_references(folder) if reference.key == "OWL/bad")
+    assert list(bad.onset_s) == [1] and "bad.csv: line 3, column 'Starttime' is 'x'" in caplog.text
+    with pytest.raises(FiveshotError, match=r"bad\.csv: line 3.*--strict"):
+        read_reference_tables(folder, strict=True)
+
+
+def test_references_that_cannot_be_read_are_refused(folder):
+    write(folder, "OWL/bad.csv", "bad.wav,x,2,POS\n")
+    with pytest.raises(FiveshotError, match=r"bad\.csv: line 2"):
         read_references(folder)
+
+
+def test_tables_of_other_things_and_of_systems_are_passed_over(folder):
+    before = read_references(folder)
+    (folder / "OWL" / "metadata.csv").write_text("site,date\n1,2023\n")
+    (folder / "OWL" / "._one.csv").write_bytes(b"\0")
+    (folder / "$RECYCLE.BIN").mkdir()
+    (folder / "$RECYCLE.BIN" / "gone.csv").write_text("x")
+    references, problems = read_reference_tables(folder, strict=True)
+    assert [r.key for r in references] == [r.key for r in before]
+    assert [problem.path.name for problem in problems.warnings] == ["metadata.csv"]
+
+
+def test_a_shot_of_no_length_ends_the_shots_and_is_no_event_to_find(folder):
+    spans = [(n, n + 0.5) for n in range(1, 5)] + [(5, 5), (7, 7.5), (8, 8), (9, 9.5)]
+    write(folder, "OWL/bad.csv", "".join(f"bad.wav,{a},{b},POS\n" for a, b in spans))
+    bad = [reference for reference in read_references(folder) if reference.key == "OWL/bad"]
+    found = {"bad.wav": np.array([[7, 7.5]])}
+    assert evaluate(bad, found, resamples=0)["overall_scores"]["FN"] == 1
+    assert evaluate(bad, {}, resamples=0)["overall_scores"]["FN"] == 6
 
 
 def test_a_reference_is_named_after_its_csv_and_other_names_are_noted(folder):

@@ -134,10 +134,29 @@ def test_a_run_in_a_folder_without_rights_is_one_sentence(tmp_path):
 def test_recordings_left_out_are_listed_and_give_exit_code_3(tmp_path):
     problems = [Problem(ROOT / "a.wav", "is cut off."), Problem(ROOT / "b.csv", "is empty.")]
     with open_run(tmp_path, CONFIG, "feature") as run:
-        assert report_problems(problems) == 3
-        assert report_problems([]) == 0
+        warning = Problem(ROOT / "c.csv", "line 3 was left out.")
+        assert report_problems(run, "feature", problems[:1], problems[1:], [warning]) == 3
+        whole = tmp_path / "problems" / "feature.txt"
+        assert whole.read_text().splitlines() == [
+            *(f"left out: {problem}" for problem in problems),
+            f"warning: {warning}",
+        ]
+        assert report_problems(run, "train", [], [], [warning]) == 0
+        assert report_problems(run, "feature", []) == 0 and not whole.exists()
     text = run.log.read_text()
-    assert "2 left out:" in text and f"{ROOT / 'a.wav'}: is cut off." in text and "is empty." in text
+    # What is known was logged with the table of the corpus.
+    assert (
+        f"2 left out; the whole list: {whole}" in text and "is empty." in text and "is cut off." not in text
+    )
+
+
+def test_of_many_recordings_of_a_kind_that_are_left_out_the_first_are_named(tmp_path):
+    problems = [Problem(ROOT / f"{n}.wav", f"the audio is damaged near {n}.0 s.") for n in range(9)]
+    with open_run(tmp_path, CONFIG, "feature") as run:
+        assert report_problems(run, "feature", [], problems) == 3
+    assert (
+        run.log.read_text().count("left out: ") == 1 and "8 more of this kind: 1.wav" in run.log.read_text()
+    )
 
 
 def test_features_lie_in_the_run_unless_the_settings_say_where(tmp_path):

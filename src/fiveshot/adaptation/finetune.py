@@ -45,13 +45,24 @@ def finetune_all(
             file = open_recording(run, config, recording)
             same = scores_of.get(twins.get(recording.key))
             scores = finetune_recording(scores_path(run, recording), recording, file, learner, same)
-            events = detect(scores, config.detect)
+            events = _in_query(detect(scores, config.detect), recording, config.shots)
             if recording.key in twins.values():
                 scores_of[recording.key] = scores
             detections += [replace(event, key=recording.key) for event in events]
             levels = ", ".join(f"{name} {level:.2f}" for name, level in scores.levels.items())
             log.info("%s: %d events, confidence level %s", recording.key, len(events), levels)
     return detections, problems
+
+
+def _in_query(events: list[Detection], recording: Recording, shots: int) -> list[Detection]:
+    """The events behind the last shot; one of zero length, which is not learnt from, is a shot as well."""
+    last = shots_of(recording.events, recording.csv, shots).where(slice(-1, None))
+    if len(last.lasting()):
+        return events  # which begin behind it already
+    start_s = float(last.offset_s[0])
+    return [
+        replace(event, onset_s=max(event.onset_s, start_s)) for event in events if event.offset_s > start_s
+    ]
 
 
 def finetune_recording(
@@ -75,7 +86,7 @@ def finetune_recording(
     if same is not None:
         same.write(path, sources)
         return same
-    shots = shots_of(recording.events, recording.csv, config.shots)
+    shots = shots_of(recording.events, recording.csv, config.shots).lasting()
     unknown, source = recording.events.unknown(), str(recording.csv)
     episode = learner.episode(file, shots, unknown, recording.subset, recording.name, source)
     steps = sum(load_method(name).steps(config) for name in missing)

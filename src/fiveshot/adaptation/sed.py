@@ -42,6 +42,7 @@ from fiveshot.core.frames import IGNORED
 from fiveshot.network.losses import window_cross_entropy
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.network.steps import step_counts
+from fiveshot.training.replay import needs_replay
 
 VERSION = 5  # raise when the same settings come to give other scores
 
@@ -110,13 +111,13 @@ class SedData:
 
     Attributes:
         support: reconstructed windows, 1 POS, 0 background.
-        training: windows of the training classes, labelled 1 to C.
+        training: windows of the training classes, labelled 1 to C; None: not learnt from.
         query: the query's own windows; None where there is no query.
         background: random query windows taken as background; None: not used.
     """
 
     support: LowWindows
-    training: LowWindows
+    training: LowWindows | None
     query: FrozenWindows | None
     background: LowWindows | None
 
@@ -172,8 +173,8 @@ class SedAdaptation:
             "class": self._backward(self._class_loss(phase)),
             "support": self._backward(self._support_loss(self.data.support, self.settings.support_weight)),
         }
-        if self.config.finetune.negatives.training_weight > 0 and len(self.data.training):
-            values["negatives"] = self._backward(self._negative_loss(phase))
+        if self.config.finetune.negatives.training_weight > 0 and self.data.training is not None:
+            values["negatives"] = self._backward(self._negative_loss(self.data.training, phase))
         if self.data.background is not None:
             weight = self.settings.support_weight * self.config.finetune.negatives.query_weight
             values["background"] = self._backward(self._support_loss(self.data.background, weight))
@@ -227,7 +228,7 @@ class SedAdaptation:
     def _class_loss(self, phase: int) -> Loss | None:
         """Training windows, every few with this phase, and half as often the support's POS as class 0."""
         settings, training, support = self.settings, self.data.training, self.data.support
-        if settings.replay.weight == 0 or not len(training):
+        if settings.replay.weight == 0 or training is None:
             return None
         chosen = np.arange(phase, len(training), settings.replay.stride)
         labels = training.labels[chosen]
@@ -239,9 +240,8 @@ class SedAdaptation:
             sources.append((support, chosen, labels))
         return Loss(self.branch.all_classes, self._mean_parts(sources, settings.replay.weight))
 
-    def _negative_loss(self, phase: int) -> Loss:
+    def _negative_loss(self, training: LowWindows, phase: int) -> Loss:
         """Every known frame of the training windows as background (not in the publication)."""
-        training = self.data.training
         chosen = np.arange(phase, len(training), self.settings.replay.stride)
         labels = training.labels[chosen].clamp(max=0)
         parts = self._mean_parts([(training, chosen, labels)], self.config.finetune.negatives.training_weight)
@@ -330,7 +330,8 @@ class Sed:
         background = query_background(episode, "sed query")
         vectors = initial_vectors(episode.network, support, settings.unit_frames)
         branch = SedBranch(episode.network, *vectors).to(episode.backend.device)
-        adaptation = SedAdaptation(branch, SedData(support, episode.replay(), query, background), episode)
+        training = episode.replay() if needs_replay(episode.config) else None
+        adaptation = SedAdaptation(branch, SedData(support, training, query, background), episode)
         for _ in range(settings.steps):
             adaptation.step()
             progress(1)

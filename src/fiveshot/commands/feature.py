@@ -26,8 +26,10 @@ def parser() -> argparse.ArgumentParser:
 
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Check the whole corpus, then extract; exit code 3 where something was left out."""
+    from fiveshot.core.errors import FiveshotError, log_warnings
     from fiveshot.data.corpus import checked_corpus
     from fiveshot.data.extraction import extract
+    from fiveshot.data.shots import shot_problems
     from fiveshot.run.borrowed import with_checkpoint
     from fiveshot.run.folder import log, report_problems
 
@@ -36,8 +38,14 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     if borrowed:
         log.info("training features: those in %s", run.training_features)
     corpus = checked_corpus(config, arguments.strict, need_train=not borrowed)
-    problems = [*corpus.problems, *extract(corpus, run.features(config), config, arguments.strict)]
-    return report_problems(problems)
+    odd = shot_problems(corpus.test, config)
+    log_warnings(odd)
+    if arguments.strict and odd:
+        raise FiveshotError(f"{odd[0]} (stopped by --strict)")
+    problems = extract(corpus, run.features(config), config, arguments.strict)
+    log_warnings(problems.warnings)
+    warnings = [*corpus.warnings, *odd, *problems.warnings]
+    return report_problems(run, "feature", corpus.problems, problems, warnings)
 
 
 def main(argv: list[str] | None = None) -> int:

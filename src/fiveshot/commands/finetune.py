@@ -38,7 +38,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.detection.provenance import note_predictions
     from fiveshot.run.borrowed import with_checkpoint
     from fiveshot.run.folder import log, report_problems
-    from fiveshot.training.replay import has_replay
+    from fiveshot.training.replay import has_replay, needs_replay
 
     run = with_checkpoint(run, arguments.checkpoint)
     backend = choose_backend(config.compute)
@@ -46,7 +46,8 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     if run.checkpoint:
         log.info("checkpoint: %s", run.checkpoint)
     check_trained(run)
-    corpus = checked_corpus(config, arguments.strict, need_train=not has_replay(run.best, config))
+    need_train = needs_replay(config) and not has_replay(run.best, config)
+    corpus = checked_corpus(config, arguments.strict, need_train=need_train, listed=run.problems)
     check_features(run, config, corpus)
     detections, problems = finetune_all(run, corpus, config, backend, arguments.strict)
     failed = {problem.path for problem in problems}
@@ -58,7 +59,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     log.info("%d events in %s", len(official), run.predictions)
     for note in notes:
         log.info("%s", note)
-    return report_problems([*corpus.problems, *problems])
+    return report_problems(run, "finetune", corpus.problems, problems, corpus.warnings)
 
 
 def check_trained(run: Run) -> None:
@@ -77,12 +78,15 @@ def check_features(run: Run, config: Config, corpus: Corpus) -> None:
     Raises:
         FiveshotError: a split of which no recording has features; what to run first.
     """
-    from fiveshot.data.feature_files import feature_path
+    from fiveshot.data.feature_files import feature_path, refusal_of
 
     for split, recordings in (("train", corpus.train), ("test", corpus.test)):
         root = run.features(config, split)
         if not recordings or any(feature_path(root, item).exists() for item in recordings):
             continue
+        refused = next(filter(None, (refusal_of(root, item) for item in recordings)), "")
+        if refused:
+            raise FiveshotError(f"{root / split}: no recording has features; {refused}")
         missing = f"{root / split}: no features of these {len(recordings)} recordings yet; "
         if split == "test" or run.training_features is None:
             raise FiveshotError(f"{missing}run the feature stage with the same --run and settings first.")

@@ -33,18 +33,20 @@ def parser() -> argparse.ArgumentParser:
 
 def score_files(arguments: argparse.Namespace) -> int:
     """Score a predictions csv against a folder of reference csv files; no run is needed."""
-    from fiveshot.core.errors import FiveshotError
+    from fiveshot.core.errors import FiveshotError, log_warnings
     from fiveshot.core.files import write_json
     from fiveshot.detection.classes import read_classes
     from fiveshot.detection.metric import evaluate, format_report
-    from fiveshot.detection.predictions import read_predictions
-    from fiveshot.detection.references import names_note, order_note, read_references
+    from fiveshot.detection.predictions import read_prediction_table
+    from fiveshot.detection.references import names_note, order_note, read_reference_tables
 
     if not (arguments.predictions and arguments.references):
         raise FiveshotError("--predictions FILE.csv and --references DIR go together.")
     config = cli.read_settings(arguments)
-    references = read_references(arguments.references)
-    predictions = read_predictions(arguments.predictions)
+    references, problems = read_reference_tables(arguments.references, arguments.strict)
+    predictions, faults = read_prediction_table(arguments.predictions)
+    problems.warn(faults)
+    log_warnings(problems.warnings)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
     report = evaluate(references, predictions, config.report.resamples, config.seed, config.shots, classes)
     print(format_report(report))
@@ -61,6 +63,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.core.errors import Problem
     from fiveshot.core.files import sha256, write_json
     from fiveshot.data.corpus import checked_corpus
+    from fiveshot.data.feature_files import refusal_of
     from fiveshot.detection.classes import read_classes
     from fiveshot.detection.figures import draw_detections
     from fiveshot.detection.metric import evaluate, format_report
@@ -70,10 +73,18 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.run.folder import log, report_problems
 
     _, done = noted_predictions(run, config)
-    corpus = checked_corpus(config, arguments.strict, need_train=False)
+    corpus = checked_corpus(config, arguments.strict, need_train=False, listed=run.problems)
     predictions = read_predictions(run.confident_predictions)  # by key: names may be those of several
     missing = [item for item in corpus.test if item.key not in done]
-    problems = [Problem(item.audio, "has no predictions and is scored as without any.") for item in missing]
+    features = run.features(config)
+    problems = [
+        Problem(
+            item.audio,
+            "has no predictions and is scored as without any: "
+            f"{refusal_of(features, item) or 'the finetune stage left it out'}",
+        )
+        for item in missing
+    ]
     references = corpus_references(corpus.test)
     classes = read_classes(arguments.classes, references) if arguments.classes else None
     report = evaluate(references, predictions, config.report.resamples, config.seed, config.shots, classes)
@@ -86,7 +97,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     drawn, undrawn = draw_detections(run, config, corpus.test, predictions, arguments.strict)
     if drawn:
         log.info("pictures: %s", run.pictures)
-    return report_problems([*corpus.problems, *problems, *undrawn])
+    return report_problems(run, "metric", corpus.problems, [*problems, *undrawn], corpus.warnings)
 
 
 def main(argv: list[str] | None = None) -> int:

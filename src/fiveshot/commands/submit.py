@@ -204,7 +204,8 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     missing = "departments and locations" if arguments.author else "authors"
     log.info("fill in %s.meta.yaml: %s, training time, source code", arguments.label, missing)
     undone = [item for item in corpus.test if item.key not in done]
-    return report_problems([*corpus.problems, *(Problem(i.audio, "has no predictions.") for i in undone)])
+    problems = [Problem(item.audio, "has no predictions.") for item in undone]
+    return report_problems(run, "submit", corpus.problems, problems, corpus.warnings)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -34,13 +34,13 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
 
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
-    corpus = checked_corpus(config, arguments.strict, need_test=False)
+    corpus = checked_corpus(config, arguments.strict, need_test=False, listed=run.problems)
     data, problems = training_data(run, config, corpus, arguments.strict)
     state = train(run, data, config, backend)
     keep_replay(run.best, data.files, config)
     plot_training(run.metrics, run.pictures / "training.png")
     log.info("best accuracy %.4f; checkpoints in %s", state.best, run.best.parent)
-    return report_problems([*corpus.problems, *problems])
+    return report_problems(run, "train", corpus.problems, problems, corpus.warnings)
 
 
 def main(argv: list[str] | None = None) -> int:

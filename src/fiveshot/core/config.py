@@ -16,8 +16,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from fiveshot.core.architecture import embedding_size
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import write_text
+from fiveshot.core.places import base_config
 from fiveshot.core.renamed_keys import nested, refusal, translated
 from fiveshot.core.sections import (
+    Audio,
     Compute,
     CorpusFolders,
     Detect,
@@ -54,6 +56,7 @@ class Config(Section):
     shots: Literal[1, 2, 5, 10]
     paths: Paths
     corpus: CorpusFolders
+    audio: Audio
     features: Features
     labels: Labels
     windows: Windows
@@ -207,10 +210,14 @@ def merge_settings(values: dict, settings: Sequence[str]) -> dict:
 def load_saved_config(path: Path, settings: Sequence[str] = ()) -> Config:
     """The settings that a run has saved, of this version or an earlier one, with single settings over them.
 
+    Keys that came later have the values of config.yaml, with which a run computes what it did before.
+
     Raises:
         FiveshotError: unreadable file, a wrong value, or a setting that is none.
     """
-    return build_config(merge_settings(translated(read_yaml(path)), settings), str(path))
+    values = read_yaml(base_config())
+    _merge(values, translated(read_yaml(path)), str(path))
+    return build_config(merge_settings(values, settings), str(path))
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -1,5 +1,7 @@
 """HDF5 files that appear whole or not at all and in which damage is an error, never another value.
 
+They are opened without locks, which disks in a network may not have: nobody writes to a file that is there.
+
 Arrays carry Fletcher's checksums; everything else, those that HDF5 keeps in its own records since version
 1.10.
 """
@@ -95,12 +97,11 @@ def open_hdf5(path: Path, content: str, stage: str) -> Iterator[h5py.File]:
         FiveshotError: there is no such file, or it is damaged.
     """
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             yield file
     except FileNotFoundError as error:
         raise FiveshotError(f"{path}: no {content} yet; run the {stage} stage first.") from error
     except DAMAGE as error:
         raise FiveshotError(
-            f"{path}: a damaged file of {content} ({error}); run the {stage} stage again, which "
-            "regenerates it."
+            f"{path}: a damaged file of {content}; run the {stage} stage again, which regenerates it."
         ) from error

@@ -44,14 +44,14 @@ def shipped_config(given: str | Path) -> Path:
 
 
 def shipped_checkpoint() -> Path:
-    """The folder of the trained model that comes with the package, laid out as a run.
+    """The file of the trained model that comes with the package.
 
     Raises:
         FiveshotError: this package holds none.
     """
-    folder = _PACKAGE / "shipped_model"
-    if not (folder / "checkpoints" / "best.pt").is_file():
+    path = _PACKAGE / "model.safetensors"
+    if not path.is_file():
         raise FiveshotError(
             "no trained model comes with this version; name a run that was trained by --checkpoint DIR."
         )
-    return folder
+    return path

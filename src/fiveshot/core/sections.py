@@ -82,6 +82,12 @@ class CorpusFolders(Section):
     test_folder: PathText
 
 
+class Audio(Section):
+    """How audio files are read."""
+
+    channel: Literal["mean"] | PositiveInt
+
+
 class Pcen(Section):
     """Per-channel energy normalisation."""
 
@@ -216,11 +222,13 @@ class SceneConfig(Section):
     support_s: tuple[Positive, Positive]
     support_longest_s: Positive
     snr_db: tuple[float, float]
+    families: tuple[str, ...]
     looseness: tuple[Fraction, Fraction]
     individuals: tuple[PositiveInt, PositiveInt]
     rate_per_min: tuple[Positive, Positive]
     empty_query: Fraction
     chains: Fraction
+    songs: Fraction
     bank_types: tuple[Count, Count]
     bank_rate_per_min: tuple[Positive, Positive]
     relatives: NotNegative
@@ -238,7 +246,7 @@ class SceneConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> SceneConfig:
         for name, value in self:
-            if name != "textures" and isinstance(value, tuple):
+            if name not in ("textures", "families") and isinstance(value, tuple):
                 require(value[0] <= value[1], f"{name} must name the lower end first")
         require(self.types > self.bank_types[1], "types must be more than bank_types")
         return self

@@ -1,66 +1,170 @@
 """Audio files as mono blocks at one sample rate, in memory bounded by the block and not by the file.
 
-Downmix: the mean over channels. Resampling: soxr, quality HQ, as a stream, so that the block borders leave no
-trace. Samples are float32, full scale 1.
+Every container that libsndfile knows is read, by its content and not by its suffix, and as long as it is,
+whatever its header says (audio_header.py). Downmix: the mean over channels, or one of them. Resampling: soxr,
+quality HQ, as a stream, so that the block borders leave no trace. Samples are float32, full scale 1.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
 import soxr
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.data.audio_header import (
+    SECTOR_BYTES,
+    UNKNOWN_SIZE,
+    Header,
+    Patched,
+    flac_total,
+    read_header,
+    why_no_audio,
+)
 
 QUALITY = "HQ"
-# Writers that cannot seek back leave a placeholder near 2^31 or 2^32 as the size of the data.
-UNKNOWN_SIZE = 0x7FFF0000
-# Some recorders round the size of the data up to a sector; less than that is no loss of recording.
-SECTOR_BYTES = 512
 # libsndfile reports a length near 2^63 when the file does not tell its own.
 LONGEST_FRAMES = 1 << 40
+COUNT_FRAMES = (
+    4096  # read at once where a length has to be counted; a block of FLAC as most encoders write it
+)
+SHORT_S = 0.1  # a length that differs by less is that of a codec that fills its last packet
+SHOWN_S = 3  # decimals of times in messages
+
+Channel = int | Literal["mean"]
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says; frames are samples per channel."""
+    """What an audio file holds; frames are samples per channel. `stated_s`: another length in its header."""
 
     sample_rate: int
     channels: int
     frames: int
     duration_s: float
+    stated_s: float | None = None
+
+    @property
+    def note(self) -> str:
+        """A sentence on the two lengths; empty where they are equal."""
+        if self.stated_s is None:
+            return ""
+        there = f"{self.duration_s:.{SHOWN_S}f} s are there and read"
+        if self.stated_s == 0:
+            return f"the header states no length; {there}."
+        return f"the header states {self.stated_s:.{SHOWN_S}f} s, but {there}."
 
 
 def probe(path: Path) -> AudioInfo:
     """Sample rate, channels and length of a file whose first and last sample can be read.
 
     Damage in the middle of a file shows only when it is read as a whole.
+
+    Raises:
+        FiveshotError: it is no audio, or holds no samples.
     """
-    with _opened(path) as handle:
-        _check_length(path, handle)
-        # A FLAC that was cut off still has the full length in its header.
-        handle.seek(handle.frames - 1)
-        if len(handle.read(1)) != 1:
-            raise _cut_off(path)
-        return AudioInfo(handle.samplerate, handle.channels, handle.frames, handle.frames / handle.samplerate)
+    return _probe(path)[0]
 
 
-def read_blocks(path: Path, sample_rate: int, block_s: float = 30.0) -> Iterator[np.ndarray]:
+def _probe(path: Path) -> tuple[AudioInfo, Header]:
+    """What `probe` says, and the corrections of the header with which the file reads so."""
+    header = _header(path)
+    with _opened(path, header) as handle:
+        frames, rate, kind = handle.frames, handle.samplerate, handle.format
+        if frames <= 0:
+            raise FiveshotError(f"{path}: the audio has no samples; record or export it again.")
+        stated_s = _stated_s(handle, header)
+        whole = frames < LONGEST_FRAMES and _can_be_read(handle, header, frames - 1)
+        info = AudioInfo(rate, handle.channels, frames, frames / rate, stated_s)
+    if whole:
+        return info, header
+    if kind == "FLAC":
+        with path.open("rb") as file:
+            head = file.read(26)
+        # Without a length, the decoder goes on to the end.
+        frames = _count(path, Header(flac_total(head, 0)))
+        header = Header(flac_total(head, frames))
+    else:
+        frames = _count(path, header)
+    if frames == 0:
+        raise FiveshotError(f"{path}: {why_no_audio(path)}.")
+    stated_s = info.stated_s if info.stated_s is not None else info.duration_s
+    if stated_s > LONGEST_FRAMES / rate:
+        stated_s = 0.0
+    here = AudioInfo(rate, info.channels, frames, frames / rate, stated_s)
+    return (here if abs(stated_s - here.duration_s) > SHORT_S else _without_note(here)), header
+
+
+def _without_note(info: AudioInfo) -> AudioInfo:
+    return AudioInfo(info.sample_rate, info.channels, info.frames, info.duration_s)
+
+
+def _stated_s(handle: soundfile.SoundFile, header: Header) -> float | None:
+    """The length in the header, in seconds, where it is not that of the file."""
+    rate = handle.samplerate
+    if header.stated_frames is not None:
+        return header.stated_frames / rate
+    if header.stated_bytes is not None and header.byte_rate:
+        return header.stated_bytes / header.byte_rate
+    # What libsndfile notes on chunks that end behind the file.
+    for stated, there in re.findall(r": (\d+) \(should be (\d+)\)", handle.extra_info):
+        lost = int(stated) - int(there)
+        if lost > SECTOR_BYTES and int(stated) < UNKNOWN_SIZE:
+            return handle.frames / rate * int(stated) / max(int(there), 1)
+    return None
+
+
+def _can_be_read(handle: soundfile.SoundFile, header: Header, frame: int) -> bool:
+    with _quiet(header.mpeg), suppress(soundfile.SoundFileError, RuntimeError):
+        handle.seek(frame)
+        return len(handle.read(1)) == 1
+    return False
+
+
+def _count(path: Path, header: Header) -> int:
+    """The frames that can be decoded, one after the other, from the start."""
+    frames = 0
+    with _opened(path, header) as handle, _quiet(header.mpeg), suppress(soundfile.SoundFileError):
+        while count := len(handle.read(COUNT_FRAMES, dtype="float32")):
+            frames += count
+    return frames
+
+
+def read_blocks(
+    path: Path,
+    sample_rate: int,
+    block_s: float = 30.0,
+    channel: Channel = "mean",
+    faults: list[str] | None = None,
+) -> Iterator[np.ndarray]:
     """Yield a file as mono blocks at `sample_rate`, one after the other without a seam.
 
     Output: (samples,) float32 each, never empty; about `block_s` seconds, the last one shorter. Together they
-    are soxr.resample of the whole downmixed file. A damaged file or a sample that is not finite is a
-    FiveshotError, raised when its block is reached.
+    are soxr.resample of the whole downmixed file. A sample that is not finite is read as 0.
+
+    Args:
+        channel: "mean", or the number of one channel, from 1.
+        faults: takes a sentence on samples that were not finite.
+
+    Raises:
+        FiveshotError: damage, when its block is reached; most of the samples are not finite; no such channel.
     """
-    info = probe(path)
-    blocks = _mono_blocks(path, info, max(1, round(block_s * info.sample_rate)))
+    info, header = _probe(path)
+    if channel != "mean" and channel > info.channels:
+        has = f"has {info.channels} channels" if info.channels > 1 else "has one channel"
+        raise FiveshotError(
+            f"{path}: {has}, and audio.channel is {channel}; set it to mean, or to one that is there."
+        )
+    blocks = _mono_blocks(path, info, header, max(1, round(block_s * info.sample_rate)), channel, faults)
     if info.sample_rate != sample_rate:
         blocks = resampled(blocks, info.sample_rate, sample_rate)
     empty = True
@@ -72,18 +176,69 @@ def read_blocks(path: Path, sample_rate: int, block_s: float = 30.0) -> Iterator
         raise FiveshotError(f"{path}: the audio is shorter than one sample at {sample_rate} Hz; take it out.")
 
 
-def _mono_blocks(path: Path, info: AudioInfo, block_frames: int) -> Iterator[np.ndarray]:
-    position = 0
-    with _opened(path) as handle:
-        while len(samples := handle.read(block_frames, dtype="float32", always_2d=True)):
-            # What is not finite is refused in the next line; numpy need not warn of it.
+def _mono_blocks(
+    path: Path,
+    info: AudioInfo,
+    header: Header,
+    block_frames: int,
+    channel: Channel,
+    faults: list[str] | None,
+) -> Iterator[np.ndarray]:
+    position, n_bad, first_bad = 0, 0, 0
+    with _opened(path, header) as handle:
+        while len(samples := _read(path, handle, header, min(block_frames, info.frames - position))):
+            # What is not finite is taken out in the next lines; numpy need not warn of it.
             with np.errstate(over="ignore", invalid="ignore"):
-                mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
-            _check_finite(path, mono, position, info.sample_rate)
+                one = info.channels == 1 or channel != "mean"
+                mono = samples[:, 0 if channel == "mean" else channel - 1] if one else samples.mean(axis=1)
+            bad = np.flatnonzero(~np.isfinite(mono))
+            if len(bad):
+                first_bad = first_bad if n_bad else position + int(bad[0])
+                n_bad += len(bad)
+                mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
             position += len(mono)
             yield mono
     if position != info.frames:
-        raise _cut_off(path)
+        raise FiveshotError(
+            f"{path}: the audio cannot be read beyond {position / info.sample_rate:.3f} s; copy it again."
+        )
+    if n_bad:
+        _report_bad(path, n_bad, first_bad, info, faults)
+
+
+def _read(path: Path, handle: soundfile.SoundFile, header: Header, frames: int) -> np.ndarray:
+    """The next frames of a file, or fewer at its end: (frames, channels) float32."""
+    try:
+        with _quiet(header.mpeg):
+            return handle.read(frames, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        time_s = handle.tell() / handle.samplerate
+        raise FiveshotError(f"{path}: the audio is damaged near {time_s:.1f} s; copy it again.") from error
+
+
+def _report_bad(path: Path, n_bad: int, first: int, info: AudioInfo, faults: list[str] | None) -> None:
+    time_s = first / info.sample_rate
+    if 2 * n_bad > info.frames:
+        raise FiveshotError(
+            f"{path}: {n_bad} of {info.frames} samples are not finite numbers, the first at {time_s:.3f} s; "
+            "repair or re-export the audio."
+        )
+    if faults is not None:
+        what = (
+            "sample is no finite number and was" if n_bad == 1 else "samples are no finite numbers and were"
+        )
+        faults.append(f"{n_bad} {what} read as 0, the first at {time_s:.3f} s.")
+
+
+def read_stretch(path: Path, onset_s: float, offset_s: float) -> tuple[np.ndarray, int]:
+    """All channels of a stretch of a file as they are: (samples, channels) float32, and the sample rate."""
+    info, header = _probe(path)
+    first = min(max(int(onset_s * info.sample_rate), 0), info.frames - 1)
+    end = min(max(int(np.ceil(offset_s * info.sample_rate)), first + 1), info.frames)
+    with _opened(path, header) as handle:
+        handle.seek(first)
+        samples = _read(path, handle, header, end - first)
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), info.sample_rate
 
 
 def resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
@@ -95,63 +250,44 @@ def resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Ite
     yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
-def _check_finite(path: Path, mono: np.ndarray, position: int, sample_rate: int) -> None:
-    # A channel that is not finite makes the mean so; one look at the mean is enough.
-    bad = np.flatnonzero(~np.isfinite(mono))
-    if len(bad):
-        time_s = (position + bad[0]) / sample_rate
-        raise FiveshotError(
-            f"{path}: the sample at {time_s:.3f} s is not a finite number; repair or re-export the audio."
-        )
-
-
-def _check_length(path: Path, handle: soundfile.SoundFile) -> None:
-    if handle.frames <= 0:
-        raise FiveshotError(f"{path}: the audio has no samples; record or export it again.")
-    if handle.frames > LONGEST_FRAMES:
-        raise FiveshotError(f"{path}: the header does not tell the length of the audio; re-encode the file.")
-    if _missing_wav_bytes(path) > SECTOR_BYTES:
-        raise _cut_off(path)
-
-
-def _missing_wav_bytes(path: Path) -> int:
-    """Bytes of samples that a RIFF or RF64 header promises and the file does not have.
-
-    libsndfile shortens such a file silently, and annotations of the lost part would look like mistakes.
-    """
-    with path.open("rb") as handle:
-        magic, _, kind = struct.unpack("<4sI4s", handle.read(12).ljust(12))
-        if magic not in (b"RIFF", b"RF64") or kind != b"WAVE":
-            return 0
-        long_size = 0
-        while len(head := handle.read(8)) == 8:
-            name, size = struct.unpack("<4sI", head)
-            end = handle.tell() + size + size % 2
-            if name == b"ds64":  # the sizes of file and data, where 32 bits are too few
-                _, long_size = struct.unpack("<QQ", handle.read(16).ljust(16, b"\0"))
-            if name == b"data":
-                left = os.fstat(handle.fileno()).st_size - handle.tell()
-                return (size if size < UNKNOWN_SIZE else long_size) - left
-            handle.seek(end)
-    return 0
-
-
-def _cut_off(path: Path) -> FiveshotError:
-    return FiveshotError(f"{path}: the audio ends before the length in its header; copy or export it again.")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file for reading; whatever soundfile or the disk says against it becomes a FiveshotError."""
+def _header(path: Path) -> Header:
     if not path.is_file():
         raise FiveshotError(f"{path}: there is no such file; check the path.")
     try:
-        with soundfile.SoundFile(str(path)) as handle:
+        return read_header(path)
+    except OSError as error:
+        raise FiveshotError(f"{path}: {why_no_audio(path)}.") from error
+
+
+@contextmanager
+def _opened(path: Path, header: Header) -> Iterator[soundfile.SoundFile]:
+    """Open a file for reading; whatever soundfile or the disk says against it becomes a FiveshotError."""
+    source = Patched(path, header.patches) if header.patches else None
+    try:
+        with _quiet(header.mpeg):
+            handle = soundfile.SoundFile(source or str(path))
+        with handle:
             yield handle
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FiveshotError(f"{path}: not readable as audio ({_reason(error)}); export it again.") from error
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+        raise FiveshotError(f"{path}: {why_no_audio(path)}.") from error
+    finally:
+        if source:
+            source.close()
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or str(error)
-    return text.removeprefix("Error : ").rstrip(".")
+@contextmanager
+def _quiet(mpeg: bool) -> Iterator[None]:
+    """Keep what the decoder of MP3 prints on damaged frames off the screen."""
+    if not mpeg:
+        yield
+        return
+    sys.stderr.flush()
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)

@@ -1,41 +1,48 @@
 """A data set in the layout of DCASE Task 5, checked before anything is computed from it.
 
-    ROOT/Training_Set/SUBSET/.../NAME.{wav,flac} and NAME.csv       classes in columns, or one column CALL
-    ROOT/Validation_Set/SUBSET/.../NAME.{wav,flac} and NAME.csv     column Q
+    ROOT/Training_Set/SUBSET/.../NAME.wav and NAME.csv       classes in columns, or one column CALL
+    ROOT/Validation_Set/SUBSET/.../NAME.wav and NAME.csv     column Q
 
-Audio and csv are paired by stem within a folder, because a csv may name NAME.wav where the file is NAME.flac.
-A recording with something wrong is left out and reported as a Problem; the others go on.
+Which file belongs to which: pairing.py. A recording that cannot be used is left out and is a Problem; of the
+others, what was left out or is odd is a warning.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fiveshot.core.config import Config
-from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, steers
+from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, summary
 from fiveshot.core.text import aligned
 from fiveshot.data.annotations import (
     SHOTS,
     SINGLE_CLASS_COLUMN,
+    TEST_COLUMN,
     EventTable,
     read_test_csv,
     read_training_csv,
     shots_of,
 )
 from fiveshot.data.audio import AudioInfo, probe
-from fiveshot.data.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
+from fiveshot.data.names import (
+    audio_name,
+    first_of,
+    in_one_spelling,
+    other_names,
+    other_names_note,
+    without_suffix,
+)
+from fiveshot.data.pairing import CSV_SUFFIX, paired_files, subset_folders
 
 log = logging.getLogger("fiveshot")
 
-AUDIO_SUFFIXES = (".wav", ".flac")
-CSV_SUFFIX = ".csv"
 # Annotation tools round the end of the last event up; more than this is a wrong file.
 END_TOLERANCE_S = 0.1
 HEADINGS = ("split", "subset", "recordings", "minutes", "classes", "POS", "UNK", "sample rates", "channels")
@@ -60,12 +67,16 @@ class Recording:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The usable recordings of a data set, sorted by key, what is wrong with the others, and what is odd."""
+    """The usable recordings of a data set, sorted by key, what is wrong with the others, and what is odd.
+
+    `warnings`: rows that were left out of recordings that are used, and what is odd about them.
+    """
 
     train: tuple[Recording, ...]
     test: tuple[Recording, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def read_corpus(
@@ -85,9 +96,25 @@ def read_corpus(
     problems = Problems()
     train = _read_split(root / training_folder, "train", 0, problems) if need_train else []
     test = _read_split(root / test_folder, "test", shots, problems) if need_test else []
+    for split in (train, test):
+        problems.warn(_named_neighbours(split))
     named = {f"{item.key}{CSV_SUFFIX}": other_names(item.events, item.csv) for item in [*train, *test]}
     notes = [note for note in (other_names_note(named), shared_names_note(test)) if note]
-    return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes))
+    return Corpus(tuple(train), tuple(test), tuple(problems), tuple(notes), tuple(problems.warnings))
+
+
+def _named_neighbours(recordings: Sequence[Recording]) -> Iterator[Problem]:
+    """Tables that call their audio by the name of another recording in the same folder."""
+    beside = {(item.audio.parent, item.name.casefold()): item for item in recordings}
+    for item in recordings:
+        for name in other_names(item.events, item.csv):
+            other = beside.get((item.audio.parent, without_suffix(name).casefold()))
+            if other is not None and other is not item:
+                yield Problem(
+                    item.csv,
+                    f"its Audiofilename is '{name}', which is another recording here; {item.audio.name} was "
+                    "paired with it by name: check that it is no copy of the other's table.",
+                )
 
 
 def class_label(subset: str, class_name: str) -> str:
@@ -122,16 +149,40 @@ def shared_names_note(recordings: Iterable[Recording]) -> str:
     )
 
 
-def corpus_table(corpus: Corpus) -> str:
-    """The contents of a corpus as text: a row per split and subset, totals, every problem, every note."""
+def corpus_table(corpus: Corpus, listed: Path | None = None) -> str:
+    """The contents of a corpus as text: a row per split and subset, totals, problems, warnings, notes.
+
+    Args:
+        corpus: as read.
+        listed: a folder with lists of earlier stages of a run: what stands in them is only counted.
+    """
     rows = [HEADINGS]
     for split, recordings in (("train", corpus.train), ("test", corpus.test)):
         subsets = sorted({item.subset for item in recordings})
         rows += [_row(split, name, [item for item in recordings if item.subset == name]) for name in subsets]
         rows += [_row(split, "total", recordings)] if recordings else []
+    known = _listed(listed) if listed else set()
+    problems = [one for one in corpus.problems if str(one) not in known]
+    warnings = [one for one in corpus.warnings if str(one) not in known]
+    n_known = len(corpus.problems) + len(corpus.warnings) - len(problems) - len(warnings)
     count = len(corpus.problems)
-    ending = [f"{count} problem{'' if count == 1 else 's'}", *(f"  {problem}" for problem in corpus.problems)]
-    return "\n".join([*aligned(rows), *ending, *map(escaped, corpus.notes)])
+    earlier = f", {n_known} lines of {listed} not repeated" if n_known else ""
+    lines = [
+        f"{count} problem{'' if count == 1 else 's'}{earlier}",
+        *(f"  {line}" for line in summary(problems)),
+        *(f"warning: {line}" for line in summary(one for one in warnings if not one.note)),
+        *(f"note: {line}" for line in summary(one for one in warnings if one.note)),
+    ]
+    return "\n".join([*aligned(rows), *lines, *map(escaped, corpus.notes)])
+
+
+def _listed(folder: Path) -> set[str]:
+    """The problems and warnings in the lists of a run's stages."""
+    lines: set[str] = set()
+    for path in folder.glob("*.txt"):
+        with suppress(OSError, ValueError):
+            lines |= {line.partition(": ")[2] for line in path.read_text(encoding="utf-8").splitlines()}
+    return lines
 
 
 def _row(split: str, subset: str, recordings: Sequence[Recording]) -> tuple[str, ...]:
@@ -155,90 +206,12 @@ def _read_split(folder: Path, split: str, shots: int, problems: Problems) -> lis
         raise FiveshotError(
             f"{folder}: there is no such folder; the {split} recordings belong in {folder.name}/SUBSET/."
         )
-    recordings = []
-    above = tuple(os.path.realpath(place) for place in (folder.parent, folder))
-    for entry in _entries(folder, problems):
-        if entry.is_dir() and os.path.realpath(entry) in above:
-            problems.append(Problem(entry, "is a link back up to the corpus; take it out."))
-        elif entry.is_dir():
-            recordings += _read_subset(entry, split, shots, above, problems)
-        elif _kind(entry) == "audio":
-            problems.append(Problem(entry, f"lies in no subset folder; move it to {folder.name}/SUBSET/."))
+    recordings: list[Recording] = []
+    for subset in subset_folders(folder, problems):
+        for audio, csv in paired_files(subset, folder, problems):
+            recording = _read_recording(subset, split, shots, audio, csv, problems)
+            recordings += [recording] if recording else []
     return sorted(recordings, key=lambda item: item.key)
-
-
-def _read_subset(
-    folder: Path, split: str, shots: int, above: tuple[str, ...], problems: Problems
-) -> list[Recording]:
-    groups = _by_stem(_files(folder, (*above, os.path.realpath(folder)), problems))
-    if not groups:
-        problems.append(Problem(folder, "holds no recordings; add NAME.wav or NAME.flac with NAME.csv."))
-    pairs = (_pair(group, problems) for group in groups)
-    recordings = (_read_recording(folder, split, shots, *pair, problems) for pair in pairs if pair)
-    return [item for item in recordings if item]
-
-
-def _entries(folder: Path, problems: Problems) -> list[Path]:
-    """The entries of a folder, sorted, without the hidden ones that systems and archivers leave behind.
-
-    Names that do not print are a problem: they would forge lines of reports, and are no keys for HDF5.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise FiveshotError(f"{folder}: could not be listed ({error.strerror}); check its rights.") from error
-    entries = [path for path in entries if not path.name.startswith(".") and path.name != "__MACOSX"]
-    odd = [path for path in entries if steers(path.name)]
-    problems += [Problem(folder, f"the name {path.name!r} does not print; rename it.") for path in odd]
-    return [path for path in entries if path not in odd]
-
-
-def _files(folder: Path, above: tuple[str, ...], problems: Problems) -> Iterator[Path]:
-    """Every file below a folder; links are followed, except one that leads back up to `above`."""
-    for entry in _entries(folder, problems):
-        if entry.is_dir():
-            real = os.path.realpath(entry)
-            if real not in above:
-                yield from _files(entry, (*above, real), problems)
-        elif entry.is_file():
-            yield entry
-        elif _kind(entry):
-            problems.append(Problem(entry, "is a link to nothing; mend it or take it out."))
-
-
-def _kind(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return "audio" if suffix in AUDIO_SUFFIXES else "csv" if suffix == CSV_SUFFIX else ""
-
-
-def _stem(path: Path) -> str:
-    return in_one_spelling(path.stem)  # so that audio and csv meet
-
-
-def _by_stem(files: Iterable[Path]) -> list[list[Path]]:
-    """Audio and csv files grouped by folder and stem, in sorted order."""
-    groups: dict[tuple[Path, str], list[Path]] = defaultdict(list)
-    for path in files:
-        if _kind(path):
-            groups[path.parent, _stem(path)].append(path)
-    return [groups[key] for key in sorted(groups)]
-
-
-def _pair(group: list[Path], problems: Problems) -> tuple[Path, Path] | None:
-    """The one audio file and the one csv of a group; anything else is a problem."""
-    audio = [path for path in group if _kind(path) == "audio"]
-    tables = [path for path in group if _kind(path) == "csv"]
-    names = ", ".join(path.name for path in group)
-    if not tables:
-        problems.append(Problem(audio[0], f"there is no {audio[0].stem}.csv beside it; add it."))
-    elif not audio:
-        stem = tables[0].stem
-        problems.append(Problem(tables[0], f"there is no {stem}.wav or {stem}.flac beside it; add it."))
-    elif len(group) > 2:
-        problems.append(Problem(group[0], f"{names} share one name; keep one audio file and one csv."))
-    else:
-        return audio[0], tables[0]
-    return None
 
 
 def _read_recording(
@@ -252,39 +225,102 @@ def _read_recording(
     if info is None or events is None:
         return None
     with problems.skip(csv):
-        events = _fitted(csv, events, info, shots)
-        key = (audio.parent.relative_to(folder.parent) / _stem(audio)).as_posix()
+        events, warnings = _fitted(csv, events, info, shots)
+        if split == "train" and set(events.class_name) == {TEST_COLUMN}:
+            what = f"has the column {TEST_COLUMN} of a test table; it is learnt as a class of this name."
+            warnings.append(Problem(csv, what))
+        if info.note:
+            warnings.insert(0, Problem(audio, info.note, note=info.stated_s == 0))
+        problems.warn([*events.faults, *warnings])
+        key = (audio.parent.relative_to(folder.parent) / in_one_spelling(audio.stem)).as_posix()
         described = (info.sample_rate, info.channels, info.duration_s, events, audio_name(csv))
-        return Recording(split, subset, _stem(audio), key, audio, csv, *described)
+        return Recording(split, subset, in_one_spelling(audio.stem), key, audio, csv, *described)
     return None
 
 
-def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> EventTable:
-    """The events clipped to the audio; events outside it, too few shots (0: none) or no query are refused."""
-    late = (events.onset_s >= info.duration_s) | (events.offset_s > info.duration_s + END_TOLERANCE_S)
-    if late.any():
-        first = int(np.argmax(late))
-        raise FiveshotError(
-            f"{csv}: the event from {events.onset_s[first]:.4f} to {events.offset_s[first]:.4f} s passes "
-            f"the end of the audio at {info.duration_s:.4f} s ({late.sum()} such); correct one of them."
+def _fitted(csv: Path, events: EventTable, info: AudioInfo, shots: int) -> tuple[EventTable, list[Problem]]:
+    """The events as far as the audio reaches, and what was left out or is odd.
+
+    Raises:
+        FiveshotError: most events lie behind the end of the audio, too few shots (0: none), or no query.
+    """
+    end_s = info.duration_s
+    over = events.offset_s > end_s + END_TOLERANCE_S
+    # Of an event that the end cuts the larger part has to be there.
+    late = (events.onset_s >= end_s) | (over & (events.onset_s + events.offset_s > 2 * end_s))
+    if 2 * late.sum() > len(events):
+        raise FiveshotError(f"{csv}: {_beyond(events, late, info)}")
+    lines = events.lines or (0,) * len(events)
+    warnings = [
+        Problem(
+            csv,
+            f"line {line}: the event from {onset_s:.4f} to {offset_s:.4f} s passes the end of the audio at "
+            f"{end_s:.4f} s; it was {'left out' if gone else 'cut there'}.",
         )
-    events = replace(events, offset_s=np.minimum(events.offset_s, info.duration_s))
-    if shots and shots_of(events, csv, shots).offset_s[-1] >= info.duration_s:
-        raise FiveshotError(
-            f"{csv}: the last shot ends with the audio at {info.duration_s:.4f} s and leaves no query; "
-            "give longer audio."
+        for line, onset_s, offset_s, gone, passes in zip(
+            lines, events.onset_s, events.offset_s, late, late | over, strict=True
         )
-    return events
+        if passes
+    ]
+    events = replace(events, offset_s=np.minimum(events.offset_s, end_s)).where(~late)
+    if shots:
+        first = shots_of(events, csv, shots)
+        if first.offset_s[-1] >= end_s:
+            raise FiveshotError(
+                f"{csv}: the last shot ends with the audio at {end_s:.4f} s and leaves no query; "
+                "give longer audio."
+            )
+        warnings += _overlaps(csv, first)
+    return events, warnings
 
 
-def checked_corpus(config: Config, strict: bool, need_train: bool = True, need_test: bool = True) -> Corpus:
-    """Read the corpus and print its table; with `strict`, a problem is an error."""
+def _beyond(events: EventTable, late: np.ndarray, info: AudioInfo) -> str:
+    """The sentence on a table whose events mostly lie behind the end of the audio."""
+    first, last_s = int(np.argmax(late)), float(events.offset_s.max())
+    for name, per_second in (("milliseconds", 1000.0), ("samples", float(info.sample_rate))):
+        if len(events) > 1 and last_s / per_second <= info.duration_s and late.all():
+            return (
+                f"the times only make sense as {name} (the last is {last_s:g}, and the audio has "
+                f"{info.duration_s:.4f} s); write seconds."
+            )
+    where = f"line {events.lines[first]}: " if events.lines else ""
+    event = f"the event from {events.onset_s[first]:.4f} to {events.offset_s[first]:.4f} s"
+    number = f"{late.sum()} of {len(events)} events do"
+    end = f"passes the end of the audio at {info.duration_s:.4f} s ({number})"
+    return f"{where}{event} {end}; correct one of them."
+
+
+def _overlaps(csv: Path, shots: EventTable) -> list[Problem]:
+    """A warning on shots that overlap: the shots are to be different calls."""
+    pairs = np.flatnonzero(shots.onset_s[1:] < np.maximum.accumulate(shots.offset_s)[:-1])
+    if not len(pairs):
+        return []
+    one = int(pairs[0]) + 1
+    where = f"line {shots.lines[one]}: " if shots.lines else ""
+    shot = f"the shot from {shots.onset_s[one]:.3f} to {shots.offset_s[one]:.3f} s"
+    number = f"{len(pairs)} of {len(shots)} do"
+    return [Problem(csv, f"{where}{shot} overlaps an earlier one ({number}); shots are different calls.")]
+
+
+def checked_corpus(
+    config: Config,
+    strict: bool,
+    need_train: bool = True,
+    need_test: bool = True,
+    listed: Path | None = None,
+) -> Corpus:
+    """Read the corpus and print its table; with `strict`, a problem or a row that is left out is an error.
+
+    Args:
+        listed: as in `corpus_table`.
+    """
     folders = config.corpus
     data = Path(config.paths.data)
     corpus = read_corpus(
         data, folders.training_folder, folders.test_folder, need_train, need_test, config.shots
     )
-    log.info("%s", corpus_table(corpus))
-    if strict and corpus.problems:
-        raise FiveshotError(f"{corpus.problems[0]} (stopped by --strict)")
+    log.info("%s", corpus_table(corpus, listed))
+    wrong = [*corpus.problems, *(warning for warning in corpus.warnings if not warning.note)]
+    if strict and wrong:
+        raise FiveshotError(f"{wrong[0]} (stopped by --strict)")
     return corpus

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import h5py
 import numpy as np
@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # the corpus needs a decoder
     from fiveshot.data.corpus import Recording
     from fiveshot.run.folder import Run
 
+Channel = int | Literal["mean"]
+MEAN: Literal["mean"] = "mean"
 LAYOUT = 3  # raise when the meaning of a feature file changes
 STAGE = "feature"  # writes these files
 READ_ROWS = 16384  # frames that are checked at once
@@ -37,22 +39,38 @@ def feature_path(root: Path, recording: Recording) -> Path:
     return root / recording.split / f"{recording.key}.h5"
 
 
-def provenance_of(recording: Recording, settings: Features) -> Provenance:
-    """What a feature file is made from: equal when audio, annotations and feature settings are equal."""
-    return Provenance(
-        {
-            "layout": LAYOUT,
-            "audio": sha256(recording.audio),
-            "csv": sha256(recording.csv),
-            "features": settings.model_dump(mode="json"),
-        }
-    )
+def refusal_path(root: Path, recording: Recording) -> Path:
+    """Where the feature stage writes why a recording has no features."""
+    return root / recording.split / f"{recording.key}.left_out.txt"
+
+
+def refusal_of(root: Path, recording: Recording) -> str:
+    """Why the feature stage left a recording out, as a sentence; empty where it did not."""
+    try:
+        return refusal_path(root, recording).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def provenance_of(recording: Recording, settings: Features, channel: Channel = MEAN) -> Provenance:
+    """What a feature file is made from: equal when audio, annotations and settings are equal.
+
+    Args:
+        channel: as in `audio.channel`; the mean of them is not written down, as it was the only one.
+    """
+    sources = {
+        "layout": LAYOUT,
+        "audio": sha256(recording.audio),
+        "csv": sha256(recording.csv),
+        "features": settings.model_dump(mode="json"),
+    }
+    return Provenance(sources if channel == MEAN else sources | {"channel": channel})
 
 
 def stored_provenance(path: Path) -> Provenance | None:
     """What an existing feature file was made from; None where there is no whole one. Reads all of it."""
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             file.visititems(_read_through)
             return Provenance.from_json(read_attribute(file, "made_from"))
     except DAMAGE:
@@ -150,6 +168,7 @@ class FeatureFile:
     duration_s: float
     events: EventTable
     sums: dict[str, np.ndarray]  # per channel: count, sum and sum of squares of all values
+    audio_channel: Channel = MEAN  # of the recording, as in `audio.channel`
 
     def frames(self, first: int = 0, end: int | None = None) -> np.ndarray:
         """Frames from `first` to `end`: (channels, frames, mels) float32."""
@@ -172,6 +191,7 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
     with open_hdf5(path, "features", STAGE) as file:
         _check(file, path, settings)
         group = file["events"]
+        made_from = Provenance.from_json(read_attribute(file, "made_from"))
         events = EventTable(
             onset_s=group["onset_s"][:],
             offset_s=group["offset_s"][:],
@@ -181,13 +201,14 @@ def open_features(path: Path, settings: Features) -> FeatureFile:
         )
         return FeatureFile(
             path=path,
-            mark=Provenance.from_json(read_attribute(file, "made_from")).digest,
+            mark=made_from.digest,
             channels=settings.channels,
             n_frames=int(file.attrs["n_frames"]),
             frame_rate=settings.frame_rate,
             duration_s=float(file.attrs["duration_s"]),
             events=events,
             sums={kind: file[kind].attrs["count_sum_square"] for kind in settings.channels},
+            audio_channel=made_from.values.get("channel", MEAN),
         )
 
 
@@ -220,11 +241,15 @@ def normalisation(files: list[FeatureFile]) -> Normalisation:
 
 def open_recording(run: Run, config: Config, recording: Recording) -> FeatureFile:
     """The feature file of a recording, made from annotations and audio as they are now."""
-    path = feature_path(run.features(config, recording.split), recording)
+    root = run.features(config, recording.split)
+    path = feature_path(root, recording)
+    if not path.exists() and (reason := refusal_of(root, recording)):
+        raise FiveshotError(f"{recording.audio}: {reason}")
     file = open_features(path, config.features)
     for what, before, now in (
         ("annotations", file.events, recording.events),
         ("audio", file.duration_s, recording.duration_s),
+        ("setting audio.channel", file.audio_channel, config.audio.channel),
     ):
         if before != now:
             raise FiveshotError(f"{path}: the {what} changed since it was made; run the feature stage again.")

@@ -13,7 +13,27 @@ from pathlib import Path
 
 from fiveshot.data.annotations import EventTable
 
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac)$", re.IGNORECASE)
+# Of the containers that libsndfile reads; the content decides which one a file is.
+AUDIO_SUFFIXES = frozenset(
+    [
+        *(
+            ".wav",
+            ".wave",
+            ".bwf",
+            ".rf64",
+            ".w64",
+            ".flac",
+            ".mp3",
+            ".ogg",
+            ".oga",
+            ".opus",
+            ".aif",
+            ".aiff",
+        ),
+        *(".aifc", ".au", ".snd", ".caf"),
+    ]
+)
+_AUDIO_SUFFIX = re.compile(rf"({'|'.join(map(re.escape, sorted(AUDIO_SUFFIXES)))})$", re.IGNORECASE)
 SHOWN = 3  # names in a note
 SHOWN_LETTERS = 60  # of each of them
 
@@ -24,12 +44,12 @@ def in_one_spelling(name: str) -> str:
 
 
 def without_suffix(name: str) -> str:
-    """The name without .wav or .flac, in one spelling of Unicode; other dots belong to it."""
+    """The name without that of an audio file, in one spelling of Unicode; other dots belong to it."""
     return _AUDIO_SUFFIX.sub("", in_one_spelling(name))
 
 
 def audio_key(name: str) -> str:
-    """The name two files of one recording share: the last part of the path, without .wav or .flac.
+    """The name two files of one recording share: the last part of the path, without .wav, .flac, ...
 
     A csv may say `bird.wav` where the disk holds `bird.flac`; both are the recording `bird`. Other dots
     belong to the name (`site.3.wav` is `site.3`).

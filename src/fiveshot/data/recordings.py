@@ -10,11 +10,10 @@ from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError, steers
 from fiveshot.data.audio import AudioInfo, probe
-from fiveshot.data.corpus import AUDIO_SUFFIXES
 from fiveshot.data.events import Events
 from fiveshot.data.formats.reading import read_tables
 from fiveshot.data.formats.start_time import start_time
-from fiveshot.data.names import audio_key
+from fiveshot.data.names import AUDIO_SUFFIXES, audio_key
 
 DEFAULT_LABEL = "call"
 FEW_SHOTS = 3
@@ -50,7 +49,7 @@ def find_audio(given: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = _audio_in(path)
             if not inside:
-                raise FiveshotError(f"{path}: no audio in this folder ({', '.join(AUDIO_SUFFIXES)}).")
+                raise FiveshotError(f"{path}: no audio in this folder ({', '.join(sorted(AUDIO_SUFFIXES))}).")
         for file in inside:
             if steers(str(file)):
                 raise FiveshotError(f"{file}: a name with non-printable characters; rename it.")
@@ -63,7 +62,7 @@ def _audio_in(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+        if _is_audio(path)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
@@ -173,9 +172,10 @@ def _recording_of(name: str, table: Path, audio: Sequence[Path]) -> Path:
     if name:
         wanted = audio_key(name)
         same = [path for path in audio if audio_key(path.name) == wanted]
-        beside = [table.parent / f"{wanted}{suffix}" for suffix in AUDIO_SUFFIXES]
-        beside += [table.parent / name]
-        same = same or [path for path in beside if path.is_file()]
+        same = same or [
+            p for p in sorted(table.parent.iterdir()) if _is_audio(p) and audio_key(p.name) == wanted
+        ]
+        same = same or [path for path in audio if _called_after(table, path)]  # as in parts of the DCASE data
         if not same:
             raise FiveshotError(
                 f"{table}: shots in {name!r}, which is neither among the recordings nor beside the table; "
@@ -194,6 +194,10 @@ def _recording_of(name: str, table: Path, audio: Sequence[Path]) -> Path:
             "right one by --shots-audio FILE."
         )
     return same[0]
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
 
 
 def _called_after(table: Path, audio: Path) -> bool:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import read_json
-from fiveshot.data.csv_table import read_rows
+from fiveshot.data.csv_table import read_table
 from fiveshot.data.names import first_of, keys_by_name, known_name
 from fiveshot.detection.metric import Reference
-from fiveshot.detection.predictions import column_positions
 
 COLUMNS = ("Audiofilename", "Class")
 
@@ -51,15 +50,13 @@ Row = tuple[str, str, str, str]  # where it stands, subset or nothing, name, cla
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    rows = list(read_rows(path))
-    if not rows:
-        raise FiveshotError(f"{path}: the file is empty; it needs the columns {','.join(COLUMNS)}.")
-    columns = column_positions(f"{path}: line {rows[0][0]}", rows[0][1], COLUMNS)
-    for line, cells in rows[1:]:
-        name, label = (cells[i] if i < len(cells) else "" for i in columns)
+    table = read_table(path)
+    columns = table.require(*COLUMNS)
+    for row in table.rows:
+        name, label = (row.cells[i] for i in columns)
         if not name or not label:
-            raise FiveshotError(f"{path}: line {line}: an empty cell; write a recording and its class.")
-        yield f"{path}: line {line}", "", name, label
+            raise FiveshotError(f"{path}: line {row.line}: an empty cell; write a recording and its class.")
+        yield f"{path}: line {row.line}", "", name, label
 
 
 def _json_rows(path: Path, known: Iterable[str]) -> Iterator[Row]:

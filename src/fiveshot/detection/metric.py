@@ -245,8 +245,10 @@ def _query_rows(reference: Reference, shots: int) -> _QueryRows:
             "the query: correct it, or give fewer shots."
         )
     # The end alone decides: an early event that outlasts the last shot stays, even if it is itself a shot.
-    query = offset_s > offset_s[pos][shots - 1]
-    return _QueryRows(order[query & pos], order[query & unk], order[pos])
+    # A shot of no length marks the end of the shots as any other; as an event, nobody could match it.
+    lasting = offset_s > np.asarray(reference.onset_s)[order]
+    query = lasting & (offset_s > offset_s[pos][shots - 1])
+    return _QueryRows(order[query & pos], order[query & unk], order[lasting & pos])
 
 
 def _query(reference: Reference, predicted: np.ndarray, shots: int) -> Query:

@@ -2,7 +2,7 @@
 
 The three-column form is what the official evaluation takes. A run's own form has two columns more,
 `Confidence` (mean probability of the event, 0 to 1) and `Recording` (the key that tells recordings of one
-name apart). Reading accepts further columns, a byte order mark and CRLF.
+name apart). Reading accepts every spelling of a table (data.csv_table) and further columns.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fiveshot.core.errors import FiveshotError
+from fiveshot.core.errors import FiveshotError, Problem, Problems, log_warnings
 from fiveshot.core.files import atomic_write
-from fiveshot.data.csv_table import FIXED_COLUMNS, mistake, read_rows, seconds
+from fiveshot.data.csv_table import FIXED_COLUMNS, Row, Table, mistake, read_table, require_most_rows
 from fiveshot.data.events import Events
 
 OWN_HEADER = (*FIXED_COLUMNS, "Confidence", "Recording")
@@ -50,29 +50,37 @@ def write_confident_predictions(path: Path, rows: Iterable[Detection]) -> None:
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """Read predictions: name as in the csv -> (events, 2) onsets and offsets in seconds, in file order.
 
-    In a file with the header of a run's own form the key in its last column is taken for the name, where
-    there is one. A file with a header and no rows holds no detections. Raises FiveshotError, with the line
-    where there is one, for a file that is absent, empty or no csv, a wrong header, an empty cell, or a time
-    that is no number, not finite, negative or reversed.
+    See `read_prediction_table`; the rows that were left out are logged.
     """
-    rows = list(read_rows(path))
-    if not rows:
-        raise FiveshotError(
-            f"{path}: the file is empty; write at least the header {','.join(FIXED_COLUMNS)}."
-        )
-    columns = column_positions(f"{path}: line {rows[0][0]}", rows[0][1], FIXED_COLUMNS)
-    own = tuple(rows[0][1]) == OWN_HEADER
+    predictions, faults = read_prediction_table(path)
+    log_warnings(faults)
+    return predictions
+
+
+def read_prediction_table(path: Path) -> tuple[dict[str, np.ndarray], tuple[Problem, ...]]:
+    """Read predictions in any spelling of a table, and what was left out or odd.
+
+    In a file with the header of a run's own form the key in its last column is taken for the name, where
+    there is one. A file with a header and no rows holds no detections. A row with an empty name, or with a
+    time that is no number, not finite, negative or reversed, is left out.
+
+    Raises:
+        FiveshotError: a file that is absent, empty or no table, that lacks a column, or of which most rows
+            cannot be used.
+    """
+    table = read_table(path)
+    columns = table.require(*FIXED_COLUMNS)
+    own = table.header == OWN_HEADER
     events: dict[str, list[tuple[float, float]]] = {}
-    for line, cells in rows[1:]:
-        name, onset_s, offset_s = _parse(path, line, cells, columns)
-        if len(cells) != len(rows[0][1]):
-            raise FiveshotError(
-                f"{path}: line {line} has {len(cells)} cells where the header has {len(rows[0][1])}; "
-                "give every row one cell per column."
-            )
-        key = cells[-1] if own else ""
-        events.setdefault(key or name, []).append((onset_s, offset_s))
-    return {name: np.array(times, dtype=np.float64) for name, times in events.items()}
+    lost = Problems()
+    for row in table.rows:
+        with lost.skip(path):
+            name, onset_s, offset_s = _parse(table, row, columns)
+            key = row.cells[-1] if own else ""
+            events.setdefault(key or name, []).append((onset_s, offset_s))
+    require_most_rows(table, lost)
+    faults = (*table.notes, *table.lost, *table.faults, *lost)
+    return {name: np.array(times, dtype=np.float64) for name, times in events.items()}, faults
 
 
 def read_confident_predictions(path: Path) -> dict[str, Events]:
@@ -81,19 +89,15 @@ def read_confident_predictions(path: Path) -> dict[str, Events]:
     Raises:
         FiveshotError: the file is absent, of another form, or a cell of it is not what it should be.
     """
-    (line, header), *rows = [*read_rows(path)] or [(0, [])]
-    if tuple(header) != OWN_HEADER:
-        raise FiveshotError(
-            f"{path}: line {line} is not {','.join(OWN_HEADER)}; run the finetune stage again."
-        )
-    columns = column_positions(f"{path}: line {line}", header, FIXED_COLUMNS)
+    table = read_table(path)
+    columns = table.require(*FIXED_COLUMNS)
+    if table.header != OWN_HEADER:
+        where = f"{path}: line {table.header_line}"
+        raise FiveshotError(f"{where} is not {','.join(OWN_HEADER)}; run the finetune stage again.")
     events: dict[str, list[tuple[float, float, float]]] = {}
-    for line, cells in rows:
-        if len(cells) != len(OWN_HEADER):
-            raise FiveshotError(f"{path}: line {line} has {len(cells)} cells, not {len(OWN_HEADER)}.")
-        _, onset_s, offset_s = _parse(path, line, cells, columns)
-        confidence = seconds(path, line, "Confidence", cells[3])
-        events.setdefault(cells[4], []).append((onset_s, offset_s, confidence))
+    for row in table.rows:
+        _, onset_s, offset_s = _parse(table, row, columns)
+        events.setdefault(row.cells[4], []).append((onset_s, offset_s, table.seconds(row, 3)))
     arrays = {key: np.array(values) for key, values in events.items()}
     return {key: Events.from_pairs(values[:, :2], values[:, 2]) for key, values in arrays.items()}
 
@@ -114,23 +118,13 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         writer.writerows(rows)
 
 
-def column_positions(where: str, header: list[str], columns: Sequence[str]) -> list[int]:
-    """Where the columns stand in the header; FiveshotError unless each is there once."""
-    if any(header.count(column) != 1 for column in columns):
-        raise FiveshotError(f"{where}: the header must name {','.join(columns)}; it is {','.join(header)!r}.")
-    return [header.index(column) for column in columns]
-
-
-def _parse(path: Path, line: int, cells: list[str], columns: list[int]) -> tuple[str, float, float]:
-    name, *times = (cells[i] if i < len(cells) else "" for i in columns)
-    name_column, onset_column, offset_column = FIXED_COLUMNS
+def _parse(table: Table, row: Row, columns: Sequence[int]) -> tuple[str, float, float]:
+    table.check_cells(row, range(len(table.header)))
+    name, _, end = (row.cells[i] for i in columns)
     if not name:
-        raise mistake(path, line, name_column, "is empty; write the name of the audio file")
-    onset_s, offset_s = (
-        seconds(path, line, onset_column, times[0]),
-        seconds(path, line, offset_column, times[1]),
-    )
+        raise mistake(table.path, row.line, FIXED_COLUMNS[0], "is empty; write the name of the audio file")
+    onset_s, offset_s = (table.seconds(row, column) for column in columns[1:])
     if offset_s < onset_s:
-        what = f"is {times[1]}, before the {onset_column} {times[0]}; correct the two times"
-        raise mistake(path, line, offset_column, what)
+        what = f"is {end}, before the {FIXED_COLUMNS[1]} {row.cells[columns[1]]}; correct the two times"
+        raise mistake(table.path, row.line, FIXED_COLUMNS[2], what)
     return name, onset_s, offset_s

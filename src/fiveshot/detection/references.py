@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fiveshot.core.errors import FiveshotError, escaped
-from fiveshot.data.annotations import EventTable, read_test_csv
+from fiveshot.core.errors import FiveshotError, Problem, Problems, escaped, log_warnings
+from fiveshot.data.annotations import EventTable, is_other_table, test_events
 from fiveshot.data.corpus import Recording
+from fiveshot.data.csv_table import read_table
 from fiveshot.data.names import audio_name, first_of, in_one_spelling, other_names, other_names_note
+from fiveshot.data.pairing import of_a_system
 from fiveshot.detection.metric import Reference
 
 
@@ -18,18 +20,48 @@ def corpus_references(recordings: Iterable[Recording]) -> list[Reference]:
 
 
 def read_references(folder: Path) -> list[Reference]:
-    """Every csv at any depth below FOLDER/SUBSET, under its own name; other files there are passed over."""
+    """Every table at any depth below FOLDER/SUBSET, under its own name; other files there are passed over.
+
+    See `read_reference_tables`; what was left out is logged.
+    """
+    references, problems = read_reference_tables(folder)
+    log_warnings(problems.warnings)
+    return references
+
+
+def read_reference_tables(folder: Path, strict: bool = False) -> tuple[list[Reference], Problems]:
+    """The references below a folder; among `warnings` what was left out: rows, and other tables.
+
+    Args:
+        folder: holds SUBSET/*.csv.
+        strict: the first row that cannot be used is an error.
+
+    Raises:
+        FiveshotError: no such folder, no annotations in it, or annotations that cannot be read: a score
+            without one of the recordings would be another score.
+    """
     if not folder.is_dir():
         raise FiveshotError(f"{folder}: there is no such folder; give the one that holds SUBSET/*.csv.")
-    references = []
-    for subset in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        for path in sorted(subset.rglob("*.csv")):
-            if not path.name.startswith("."):
-                key = (path.parent.relative_to(folder) / in_one_spelling(path.stem)).as_posix()
-                references.append(_reference(audio_name(path), subset.name, key, read_test_csv(path), path))
+    references, problems = [], Problems(strict)
+    for subset in sorted(p for p in folder.iterdir() if p.is_dir() and not of_a_system(p.name)):
+        for path in sorted(p for p in subset.rglob("*") if p.suffix.lower() == ".csv" and p.is_file()):
+            if of_a_system(path.name):
+                continue
+            table = read_table(path)
+            if is_other_table(table):
+                problems.warn([Problem(path, "is no table of events and was passed over.", note=True)])
+                continue
+            events = test_events(table)
+            problems.warn(events.faults)
+            key = (path.parent.relative_to(folder) / in_one_spelling(path.stem)).as_posix()
+            references.append(_reference(audio_name(path), subset.name, key, events, path))
     if not references:
-        raise FiveshotError(f"{folder}: no SUBSET/*.csv in it; references lie one folder below, by subset.")
-    return references
+        beside = sorted(p.name for p in folder.iterdir() if p.suffix.lower() == ".csv")
+        hint = f" ({beside[0]} lies in it itself)" if beside else ""
+        raise FiveshotError(
+            f"{folder}: no SUBSET/*.csv in it; references lie one folder below, by subset{hint}."
+        )
+    return references, problems
 
 
 def names_note(references: Iterable[Reference]) -> str:

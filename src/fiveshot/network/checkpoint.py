@@ -1,7 +1,8 @@
 """Checkpoints: a .pt file of tensors that says what they are, and beside it the same as JSON for people.
 
 The .pt is one file, whose parts cannot be of different moments, and carries the checksums of a zip archive.
-It holds tensors, numbers and texts: nothing in it is ever run.
+It holds tensors, numbers and texts: nothing in it is ever run. A model that is handed on is a .safetensors
+file instead: the network alone, with the same description.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import io
 import json
 import sys
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from fiveshot.core.config import Config, TrainedSettings, build_config
 from fiveshot.core.errors import FiveshotError
@@ -26,6 +29,7 @@ from fiveshot.core.renamed_keys import translated
 from fiveshot.network.model import FewShotNetwork
 
 DESCRIPTION = "description"
+MODEL_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,17 @@ def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
             dictionaries and lists.
         info: its description.
     """
+    text = _description(info)
+    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
+    buffer = io.BytesIO()
+    torch.save(_plain(tensors | {DESCRIPTION: text}), buffer)
+    write_bytes(path, buffer.getvalue())
+    write_text(path.with_suffix(".json"), text)
+
+
+def _description(info: CheckpointInfo) -> str:
     mean, std = info.normalisation.mean.tolist(), info.normalisation.std.tolist()
-    text = as_json(
+    return as_json(
         {
             "classes": info.classes,
             "config": info.config.model_dump(mode="json"),
@@ -86,11 +99,6 @@ def save_checkpoint(path: Path, tensors: dict, info: CheckpointInfo) -> None:
             "recordings": info.recordings,
         }
     )
-    # Through memory: torch writes a file's own name into it, and equal runs are to give equal bytes.
-    buffer = io.BytesIO()
-    torch.save(_plain(tensors | {DESCRIPTION: text}), buffer)
-    write_bytes(path, buffer.getvalue())
-    write_text(path.with_suffix(".json"), text)
 
 
 def _plain(value: object) -> object:
@@ -117,6 +125,8 @@ def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:
     Raises:
         FiveshotError: the file is absent, damaged, or no checkpoint.
     """
+    if path.suffix == MODEL_SUFFIX:
+        return _load_model(path)
     damaged = f"{path}: a damaged or foreign checkpoint; run the train stage again to write a new one."
     try:
         with zipfile.ZipFile(path) as archive:
@@ -131,6 +141,37 @@ def load_checkpoint(path: Path) -> tuple[dict, CheckpointInfo]:
     except Exception as error:  # damaged bytes end in almost any exception inside torch
         raise FiveshotError(damaged) from error
     return tensors, _described(text, path)
+
+
+def save_model(path: Path, network: FewShotNetwork, info: CheckpointInfo) -> None:
+    """Write a network as one .safetensors file that `load_checkpoint` reads; equal contents, equal bytes.
+
+    The rows of the training classes in the SED head are left out: fine-tuning needs them only where it
+    replays training windows, and a model that is handed on has none.
+
+    Args:
+        path: of the file.
+        network: of any device.
+        info: its description.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    for name in ("sed.weight", "sed.bias"):
+        state[name] = state[name][:1].clone()
+    write_bytes(path, save(state, {DESCRIPTION: _description(replace(info, classes=[]))}))
+
+
+def _load_model(path: Path) -> tuple[dict, CheckpointInfo]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {})[DESCRIPTION]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
+    except FileNotFoundError as error:
+        raise FiveshotError(f"{path}: there is no such file; name a trained model.") from error
+    except (SafetensorError, KeyError, OSError) as error:
+        raise FiveshotError(
+            f"{path}: a damaged or foreign model file; install or download it again."
+        ) from error
+    return {"network": tensors}, _described(text, path)
 
 
 def _described(text: object, path: Path) -> CheckpointInfo:

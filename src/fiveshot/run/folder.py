@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from fiveshot.core.config import Config, save_config
-from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem
-from fiveshot.core.files import atomic_write, folder_lock
+from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problem, summary
+from fiveshot.core.files import atomic_write, folder_lock, write_text
 from fiveshot.core.provenance import Provenance
 from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
@@ -68,6 +68,10 @@ class Run:
     @property
     def confident_predictions(self) -> Path:
         return self.folder / "predictions_confidence.csv"
+
+    @property
+    def problems(self) -> Path:
+        return self.folder / "problems"
 
     @property
     def report(self) -> Path:
@@ -193,13 +197,40 @@ def logging_to(path: Path) -> Iterator[None]:
             file.close()
 
 
-def report_problems(problems: Sequence[Problem]) -> int:
-    """Log what was left out and why; the exit code: 0, or 3 (finished without them)."""
-    if not problems:
+def report_problems(
+    run: Run,
+    stage: str,
+    known: Sequence[Problem],
+    problems: Sequence[Problem] = (),
+    warnings: Sequence[Problem] = (),
+) -> int:
+    """Log what a stage left out, counted by kind, and write the whole list into the run.
+
+    Args:
+        run: the run.
+        stage: names the file of the list, RUN/problems/STAGE.txt; there is none where the list is empty.
+        known: recordings that were left out, logged already with the table of the corpus.
+        problems: further recordings that were left out.
+        warnings: of recordings that are used.
+
+    Returns:
+        The exit code: 0, or 3 (finished without some recordings).
+    """
+    path = run.problems / f"{stage}.txt"
+    left_out = [*known, *problems]
+    lines = [
+        *(f"left out: {problem}" for problem in left_out),
+        *(f"{'note' if warning.note else 'warning'}: {warning}" for warning in warnings),
+    ]
+    if not lines:
+        path.unlink(missing_ok=True)
         return 0
-    log.error("%d left out:", len(problems))
-    for problem in problems:
-        log.error("  %s", problem)
+    write_text(path, "\n".join([*lines, ""]))
+    if not left_out:
+        return 0
+    for line in summary(problems):
+        log.error("left out: %s", line)
+    log.error("%d left out; the whole list: %s", len(left_out), path)
     return LEFT_OUT
 
 

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from fiveshot.core.compute import Backend, seed_of
 from fiveshot.core.config import Config, trained_settings
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.files import changes
 from fiveshot.core.frames import IGNORED
 from fiveshot.core.normalisation import Normalisation
+from fiveshot.core.provenance import Provenance
 from fiveshot.network.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.network.losses import frame_cross_entropy
 from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
@@ -152,9 +152,10 @@ def resume(run: Run, config: Config, backend: Backend) -> PretrainState:
     if not run.latest.exists():
         return state
     tensors, info = load_checkpoint(run.latest)
-    before = info.config.model_dump(mode="json") | {"pretrain": json.loads(tensors.get("pretrain", "{}"))}
+    own = {"pretrain": json.loads(tensors.get("pretrain", "{}"))}
+    before = Provenance(info.config.model_dump(mode="json") | own)
     now = trained_settings(config).model_dump(mode="json") | {"pretrain": pretraining_settings(config)}
-    different = changes(before, now)
+    different = before.differences(Provenance(now))
     if different:
         raise FiveshotError(
             f"{run.latest}: pretrained with other settings ({'; '.join(different)}); give another --run, or "

@@ -124,6 +124,12 @@ def keep_replay(checkpoint: Path, files: list[LabelledFile], config: Config) -> 
     draw_replay(files, config).write(path)
 
 
+def needs_replay(config: Config) -> bool:
+    """Whether fine-tuning learns from training windows at all."""
+    weights = config.finetune.sed.replay.weight, config.finetune.negatives.training_weight
+    return "sed" in config.detect.methods and max(weights) > 0
+
+
 def has_replay(checkpoint: Path, config: Config) -> bool:
     """Whether windows that were drawn with these settings lie beside a checkpoint; only settings are read."""
     with suppress(FiveshotError), _opened(replay_path(checkpoint)) as file:
