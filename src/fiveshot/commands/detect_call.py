@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fiveshot import __version__
 from fiveshot.core.compute import choose_backend
-from fiveshot.core.errors import LEFT_OUT, FiveshotError, Problems
+from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.files import folder_lock, sha256, write_json, write_text
 from fiveshot.core.places import shipped_checkpoint
 from fiveshot.core.yaml import read_yaml, to_yaml
@@ -33,7 +33,7 @@ from fiveshot.data.recordings import (
 from fiveshot.detection.tables import COMBINED, EventList, table_path, table_text
 from fiveshot.detector import Detector
 from fiveshot.job import Listing, Workshop, marks_of
-from fiveshot.run.folder import logging_to
+from fiveshot.run.folder import list_problems, logging_to
 
 log = logging.getLogger("fiveshot")
 
@@ -152,7 +152,7 @@ class Call:
                 from fiveshot.report.results import report_of_results
 
                 log.info("report: %s", report_of_results(self.output))
-            return _report(self.problems)
+            return list_problems(self.output / CACHE / "problems.txt", (), self.problems)
 
     def _warn(self) -> None:
         for label in self.shots.labels:
@@ -262,13 +262,6 @@ class Call:
     def _known_files(self) -> set[str]:
         files = self._stored().get("files")
         return {str(name) for name in files} if isinstance(files, list) else set()
-
-
-def _report(problems: Problems) -> int:
-    """Log every recording that was left out; the exit code."""
-    for problem in problems:
-        log.error("left out: %s", problem)
-    return LEFT_OUT if problems else 0
 
 
 def as_rows(events: Events) -> dict[str, list]:

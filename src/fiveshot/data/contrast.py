@@ -20,12 +20,15 @@ QUIETEST = 1e-20  # power; what is quieter is digital silence
 
 @dataclass(frozen=True)
 class Contrast:
-    """Mean power in events and around them, of each channel and, last, of their mean.
+    """Power in events and around them, of each channel and, last, of their mean.
+
+    Around events it is the median: others of the kind, which nobody marked, are often among what surrounds
+    them.
 
     Attributes:
         band_hz: (bands,) the middle of each band.
-        events: (events, channels + 1, bands).
-        around: (channels + 1, bands) in the surroundings, where no event is.
+        events: (events, channels + 1, bands), the mean over each event.
+        around: (channels + 1, bands), the median over their surroundings, where no event is.
     """
 
     band_hz: np.ndarray
@@ -86,7 +89,7 @@ def contrast(path: Path, events_s: np.ndarray, others_s: np.ndarray, duration_s:
     surroundings = np.concatenate(around, axis=2)
     if not surroundings.shape[2]:  # events without a gap: they are compared with nothing
         surroundings = np.zeros((*surroundings.shape[:2], 1))
-    return Contrast(bands_hz, np.stack(inside), surroundings.mean(axis=2))
+    return Contrast(bands_hz, np.stack(inside), np.median(surroundings, axis=2))
 
 
 def _spectrum_size(rate: int, shortest_s: float, samples: int) -> int:

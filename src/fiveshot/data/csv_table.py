@@ -175,7 +175,7 @@ def read_table(path: Path, header: bool = True) -> Table:
 
 
 def parse_table(path: Path, text: str, encoding: str = "", header: bool = True) -> Table:
-    """The same from the text of a file, and what it is encoded in; `path` is for messages."""
+    """The same from the text of a file; `path` is for messages, `encoding` as in `Table`."""
     lines = io.StringIO(text, newline="").readlines()
     first = next((number for number, line in enumerate(lines) if line.strip(" ,;\t\r\n")), None)
     if first is None:

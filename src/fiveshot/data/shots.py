@@ -19,9 +19,8 @@ from fiveshot.data.audio import Channel
 from fiveshot.data.contrast import Contrast, contrast, nearest_khz
 from fiveshot.data.corpus import Recording
 
-SILENT_DB = 2.0  # shots that are no louder than their surroundings by this are not heard
-HEARD_DB = 6.0  # ... and by this they are
-ALONE_DB = 1.0  # one shot among others that are heard
+SILENT_DB = 3.0  # of a few seconds of noise, one band or another is louder by this
+HEARD_DB = 6.0  # what is louder than its surroundings by this is heard
 LOSS_DB = 6.0  # what the mean of channels may lose against the best of them ...
 LOSS_TO_NOISE_DB = 2.0  # ... and where another channel is only noise
 LOOKED_AT = 5  # events by which a channel is chosen
@@ -67,9 +66,7 @@ def _on_loudness(look: Contrast, row: int, rate: int, settings: Features, shots:
             f"the shots are no louder than what surrounds them ({most_db:.1f} dB at most {limits}); check "
             "their times, and the channel."
         )
-    clear = heard & (excess_db >= most_db / 2)
-    of_each = look.excess_of_each_db[:, row][:, clear].max(axis=1)
-    quiet = np.flatnonzero(of_each < ALONE_DB)
+    quiet = np.flatnonzero(look.excess_of_each_db[:, row][:, heard].max(axis=1) < SILENT_DB)
     if most_db >= HEARD_DB and len(quiet):
         one = quiet[0]
         line = f"line {shots.lines[one]}: " if shots.lines else ""

@@ -216,7 +216,16 @@ def report_problems(
     Returns:
         The exit code: 0, or 3 (finished without some recordings).
     """
-    path = run.problems / f"{stage}.txt"
+    return list_problems(run.problems / f"{stage}.txt", known, problems, warnings)
+
+
+def list_problems(
+    path: Path,
+    known: Sequence[Problem],
+    problems: Sequence[Problem] = (),
+    warnings: Sequence[Problem] = (),
+) -> int:
+    """The same with the list in any file."""
     left_out = [*known, *problems]
     lines = [
         *(f"left out: {problem}" for problem in left_out),
