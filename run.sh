@@ -15,6 +15,7 @@ usage: ./run.sh detect RECORDING... --shots FILE [--output DIR]
   setup      make .venv and install requirements.txt                        2 to 5 minutes, once
   feature    check the corpus, extract features to HDF5                     1 minute per 5 hours of audio and core
   train      train the network; goes on where it was stopped                minutes with a GPU, see README for a CPU
+  pretrain   train on generated scenes: how the model of the package was made   hours on a CPU
   finetune   adapt to each test recording, write predictions.csv            seconds (GPU) to minutes each
   metric     score the run, or --predictions FILE --references DIR          seconds
   submit     write the challenge's package: --label NAME_INST_task5_1       seconds
@@ -137,7 +138,7 @@ main() {
     case "$command" in
         -h | --help | help) usage; return ;;
         "") usage >&2; return 2 ;;
-        setup | detect | report | feature | train | finetune | metric | submit | all | demo) find_python requirements.txt ;;
+        setup | detect | report | feature | train | pretrain | finetune | metric | submit | all | demo) find_python requirements.txt ;;
         test) find_python requirements-dev.txt ;;
         *) echo "error: unknown stage '$command'; ./run.sh -h lists them." >&2; return 2 ;;
     esac
@@ -146,6 +147,7 @@ main() {
         setup) echo "ready: $PYTHON" ;;
         feature) stage "$ROOT/feature_extract.py" "$@" ;;
         train) stage "$ROOT/train.py" "$@" ;;
+        pretrain) stage -m fiveshot pretrain "$@" ;;
         finetune) stage "$ROOT/finetune.py" "$@" ;;
         metric) stage "$ROOT/evaluate.py" "$@" ;;
         detect | report | submit | all | demo) stage -m fiveshot "$command" "$@" ;;

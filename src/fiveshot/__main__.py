@@ -2,7 +2,7 @@
 
 fiveshot detect RECORDING... --shots FILE
 fiveshot report DIR
-fiveshot feature | train | finetune | metric | submit | all | demo [OPTIONS]
+fiveshot feature | train | pretrain | finetune | metric | submit | all | demo [OPTIONS]
 fiveshot VERB -h
 """
 
@@ -16,6 +16,7 @@ VERBS = {
     "report": "what was detected as one HTML page: DIR of detect, or of a scored run",
     "feature": "check the corpus, extract features to HDF5",
     "train": "train the network; resumes where it was stopped",
+    "pretrain": "train on generated scenes, as the model of the package was",
     "finetune": "adapt to each test recording, write predictions.csv",
     "metric": "score the run, or --predictions FILE --references DIR",
     "submit": "write the challenge's package: --label NAME_INST_task5_1",

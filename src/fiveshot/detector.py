@@ -31,9 +31,9 @@ from fiveshot.data.feature_files import check_finite
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect, fuse, threshold
-from fiveshot.network.checkpoint import MODEL_SUFFIX, load_network
+from fiveshot.network.checkpoint import load_network
 from fiveshot.run.folder import Run
-from fiveshot.training.replay import needs_replay, read_replay
+from fiveshot.training.replay import needs_replay, no_replay, read_replay
 
 
 def load_config(override: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -146,26 +146,25 @@ class Detector:
         """The detector of a trained run.
 
         Args:
-            run: its folder, with config.yaml and checkpoints/, a checkpoint in it, or a model file
-                (.safetensors, with the settings of config/pretrained.yaml); None: the model that comes with
-                the package.
+            run: its folder, with config.yaml and checkpoints/, or a checkpoint in it; None: the model that
+                comes with the package.
             settings: `key.sub=value` each, in place of the run's.
 
         Raises:
             FiveshotError: the run was not trained, or its files are damaged or do not fit together.
         """
-        path = Path(run) if run is not None else shipped_checkpoint()
-        if path.suffix == MODEL_SUFFIX:
-            config = _load_config(base_config(), shipped_config("pretrained"), list(settings))
-            checkpoint = path
-        else:
-            files = Run(path.parent.parent, checkpoint=path) if path.suffix == ".pt" else Run(path)
-            if not files.config.is_file():
-                raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
-            config, checkpoint = load_saved_config(files.config, settings), files.best
+        folder = Path(run) if run is not None else shipped_checkpoint()
+        files = Run(folder)
+        if folder.is_file():
+            files = Run(folder.parent.parent, checkpoint=folder)
+        if not files.config.is_file():
+            raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
+        config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
-        network, info = load_network(checkpoint, config)
-        replay = read_replay(checkpoint, info, config) if needs_replay(config) else None
+        network, info = load_network(files.best, config)
+        if not needs_replay(config):
+            return cls(make_learner(network, info, no_replay, config, backend))
+        replay = read_replay(files.best, info, config)
         return cls(make_learner(network, info, lambda: replay, config, backend))
 
     def score(

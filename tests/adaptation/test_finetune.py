@@ -358,7 +358,7 @@ def test_one_bad_recording_does_not_stop_the_others(stage):
 def with_fewer_events(stage, count):
     """The first recording with its first events alone, and features to match."""
     whole = stage.corpus.test[0]
-    fewer = replace(whole, events=whole.events._where(slice(count)))
+    fewer = replace(whole, events=whole.events.where(slice(count)))
     write_recording(stage.run, small_config(), fewer, bright(420, SHOTS + QUERY_EVENTS, 10), "fewer")
     return fewer
 
@@ -366,7 +366,7 @@ def with_fewer_events(stage, count):
 def test_annotations_that_changed_ask_for_the_feature_stage(stage):
     stage("detect.methods=[sed]")
     whole = stage.corpus.test[0]
-    changed = replace(whole, events=whole.events._where(slice(6)))
+    changed = replace(whole, events=whole.events.where(slice(6)))
     _, problems = stage("detect.methods=[sed]", corpus=replace(stage.corpus, test=(changed,)))
     assert "annotations changed" in problems[0].message and "feature stage again" in problems[0].message
 

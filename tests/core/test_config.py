@@ -56,6 +56,11 @@ def test_an_unknown_key_is_refused_with_its_full_name_and_the_nearest_known_one(
     assert "features.pcen.gian" in message and "features.pcen.gain" in message
 
 
+def test_the_nearest_key_is_found_without_regard_to_case(tmp_path):
+    assert "the nearest known one is train.epochs" in refusal(tmp_path, "train:\n  Epochs: 3\n")
+    assert "the nearest known one is features." in refusal(tmp_path, "FEATURES: {MELS: 3}\n")
+
+
 def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(tmp_path):
     assert "train.epochs" in refusal(tmp_path, "network:\n  epochs: 3\n")
 

@@ -78,6 +78,17 @@ def test_settings_saved_before_the_renaming_are_read_as_the_same(tmp_path):
     assert load_saved_config(path, ["shots=5"]).shots == 5
 
 
+def test_what_a_run_of_an_earlier_version_lacks_is_as_in_the_defaults(tmp_path):
+    values = of_before(base_config("seed=7").model_dump(mode="json"))
+    del values["pretrain"], values["finetune"]["support"]["crossfade_frames"]
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(values), encoding="utf-8")
+    assert load_saved_config(path) == base_config("seed=7")
+    path.write_text("seed: 7\nsede: 8\n", encoding="utf-8")
+    with pytest.raises(FiveshotError, match="unknown key sede"):
+        load_saved_config(path)
+
+
 def test_settings_of_today_are_left_alone():
     values = base_config("finetune.sed.pseudo_labels.median_frames=7").model_dump(mode="json")
     assert translated(values) == values

@@ -2,12 +2,14 @@
 
     ./run.sh feature --data DIR [--config FILE] [--run DIR] [--set key.sub=value] [--strict]
 
-With --checkpoint only the test recordings: those of the training set are the other run's.
+With --checkpoint only the test recordings: those of the training set are the other run's. The model of the
+package (--config pretrained) needs no training set.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiveshot.run import cli
@@ -26,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Check the whole corpus, then extract; exit code 3 where something was left out."""
+    from fiveshot.commands.shipped import with_shipped_model
     from fiveshot.core.errors import FiveshotError, log_warnings
     from fiveshot.data.corpus import checked_corpus
     from fiveshot.data.extraction import extract
@@ -37,7 +40,10 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     borrowed = run.training_features is not None and config.paths.feature_folder is None
     if borrowed:
         log.info("training features: those in %s", run.training_features)
-    corpus = checked_corpus(config, arguments.strict, need_train=not borrowed)
+    need_train = not borrowed
+    if need_train and not (Path(config.paths.data) / config.corpus.training_folder).exists():
+        need_train = with_shipped_model(run, config).checkpoint is None  # it was trained elsewhere
+    corpus = checked_corpus(config, arguments.strict, need_train=need_train)
     odd = shot_problems(corpus.test, config)
     log_warnings(odd)
     if arguments.strict and odd:

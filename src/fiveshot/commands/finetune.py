@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     """Adapt to every test recording and write the predictions; exit code 3 where something was left out."""
     from fiveshot.adaptation.finetune import finetune_all
+    from fiveshot.commands.shipped import with_shipped_model
     from fiveshot.core.compute import choose_backend
     from fiveshot.data.corpus import checked_corpus
     from fiveshot.detection.duplicates import official_rows
@@ -40,7 +41,7 @@ def work(config: Config, run: Run, arguments: argparse.Namespace) -> int:
     from fiveshot.run.folder import log, report_problems
     from fiveshot.training.replay import has_replay, needs_replay
 
-    run = with_checkpoint(run, arguments.checkpoint)
+    run = with_shipped_model(with_checkpoint(run, arguments.checkpoint), config)
     backend = choose_backend(config.compute)
     log.info("compute: %s", backend)
     if run.checkpoint:
@@ -66,7 +67,8 @@ def check_trained(run: Run) -> None:
     """Refuse to fine-tune without a checkpoint, before anything is read; FiveshotError says what to run."""
     if not run.best.is_file():
         raise FiveshotError(
-            f"{run.best}: no checkpoint yet; run the train stage first, or name another run by --checkpoint."
+            f"{run.best}: no checkpoint yet; run the train stage first, name another run by --checkpoint, "
+            "or use the model of the package with --config pretrained."
         )
 
 

@@ -11,7 +11,6 @@ are added; its file is a csv with the columns Audiofilename,Class or the officia
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiveshot.run import cli
@@ -24,10 +23,14 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The arguments of the stage."""
     options = cli.parser("metric", __doc__)
-    options.add_argument("--predictions", type=Path, help="csv to score in place of a run's")
-    options.add_argument("--references", type=Path, help="folder with SUBSET/*.csv, for --predictions")
-    options.add_argument("--classes", type=Path, help="the class of each recording's target: csv or JSON")
-    options.add_argument("--report", type=Path, help="where the JSON report is written")
+    options.add_argument("--predictions", type=cli.path_argument, help="csv to score in place of a run's")
+    options.add_argument(
+        "--references", type=cli.path_argument, help="folder with SUBSET/*.csv, for --predictions"
+    )
+    options.add_argument(
+        "--classes", type=cli.path_argument, help="the class of each recording's target: csv or JSON"
+    )
+    options.add_argument("--report", type=cli.path_argument, help="where the JSON report is written")
     return options
 
 

@@ -217,7 +217,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--author", action="append", default=[], metavar='"LASTNAME, FIRSTNAME, EMAIL, INSTITUTE"'
     )
-    options.add_argument("--report", type=Path, help="report.json of the development set")
+    options.add_argument("--report", type=cli.path_argument, help="report.json of the development set")
     return options
 
 

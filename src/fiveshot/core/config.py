@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -35,6 +34,7 @@ from fiveshot.core.sections import (
     Windows,
     require,
 )
+from fiveshot.core.text import nearest
 from fiveshot.core.yaml import parse_yaml, read_yaml, to_yaml
 
 
@@ -112,9 +112,10 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def _unknown_key(key: str, source: str) -> FiveshotError:
     known = list(_keys(Config))
     # A right last word in the wrong section is the commonest slip; look for that first.
-    same_word = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    near = same_word or difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return FiveshotError(f"{source}: unknown key {key}; the nearest known one is {near[0]}.")
+    same = [name for name in known if name.casefold() == key.casefold()]
+    same_word = same or [name for name in known if name.split(".")[-1] == key.split(".")[-1].casefold()]
+    near = same_word[0] if same_word else nearest(key, known)
+    return FiveshotError(f"{source}: unknown key {key}; the nearest known one is {near}.")
 
 
 def _merge(base: dict, changes: dict, source: str, prefix: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fiveshot.core.errors import FiveshotError, WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where the Python API is used and no stage is run
+    fcntl = None  # type: ignore[assignment]
 
 _PART = ".part"
 
@@ -42,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def _to_disk(path: Path) -> None:
     """Wait until the bytes are on the disk: a rename may be there before them when the power fails."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # Windows flushes what is open for writing alone
     try:
         os.fsync(handle)
     finally:
@@ -88,7 +92,8 @@ _held: set[BinaryIO] = set()
 @cache
 def _unlock_in_children() -> None:
     """A DataLoader worker that outlives this process for a moment must not keep its locks."""
-    os.register_at_fork(after_in_child=_release_all)
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
+        os.register_at_fork(after_in_child=_release_all)
 
 
 def _release_all() -> None:
@@ -98,6 +103,8 @@ def _release_all() -> None:
 
 
 def _hold(lock: BinaryIO, folder: Path) -> None:
+    if fcntl is None:
+        return  # Windows: nothing can be known
     try:
         # The system drops the lock with the process, so that a dead one leaves none behind.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

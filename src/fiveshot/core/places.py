@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError
@@ -24,6 +26,24 @@ def home() -> Path:
     return _clone() or Path.cwd()
 
 
+def expanded(text: str | Path) -> Path:
+    """A path with ~ as the home folder and $NAME, ${NAME} as environment variables.
+
+    Raises:
+        FiveshotError: there is no such variable, or no such user.
+    """
+    whole = os.path.expandvars(str(text))
+    unset = re.search(r"\$(\w+|\{[^}]*\})", whole)
+    # A name may hold a dollar sign, as $RECYCLE.BIN does, or the folder may be there.
+    if unset and not Path(whole).exists() and unset[1].strip("{}").isidentifier():
+        name = unset[1].strip("{}")
+        raise FiveshotError(f"{text}: the environment variable {name} is not set; set it, or write the path.")
+    try:
+        return Path(whole).expanduser()
+    except RuntimeError as error:
+        raise FiveshotError(f"{text}: ~ stands for no home folder here; write the path.") from error
+
+
 def base_config() -> Path:
     """The file with every setting of the published method."""
     return (_clone() or _PACKAGE) / "config.yaml"
@@ -44,14 +64,5 @@ def shipped_config(given: str | Path) -> Path:
 
 
 def shipped_checkpoint() -> Path:
-    """The file of the trained model that comes with the package.
-
-    Raises:
-        FiveshotError: this package holds none.
-    """
-    path = _PACKAGE / "model.safetensors"
-    if not path.is_file():
-        raise FiveshotError(
-            "no trained model comes with this version; name a run that was trained by --checkpoint DIR."
-        )
-    return path
+    """The folder of the trained model that comes with the package, laid out as a run."""
+    return _PACKAGE / "shipped_model"

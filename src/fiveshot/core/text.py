@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], numbers: bool = False) -> list[str]:
@@ -20,3 +21,14 @@ def aligned(rows: Sequence[Sequence[str]], numbers: bool = False) -> list[str]:
         ]
         lines.append("  ".join(padded).rstrip())
     return lines
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.0) -> str:
+    """The name that is most like another one, without regard to case; empty where none is like it.
+
+    Args:
+        cutoff: likeness that it has at least, 0 to 1.
+    """
+    by_spelling = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(name.casefold(), by_spelling, n=1, cutoff=cutoff)
+    return by_spelling[found[0]] if found else ""

@@ -7,13 +7,13 @@ disk, and tables of other things, are passed over.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fiveshot.core.errors import FiveshotError, Problem, Problems, steers
+from fiveshot.core.text import nearest
 from fiveshot.data.annotations import is_other_table
 from fiveshot.data.audio_header import FOREIGN_SUFFIXES, conversion
 from fiveshot.data.csv_table import FIXED_COLUMNS, read_table
@@ -181,10 +181,10 @@ def _no_table(audio: Path, files: list[Path]) -> str:
 def _no_audio(table: Path, files: list[Path]) -> str:
     """The sentence on a csv without audio; the nearest name beside it is given."""
     beside = {
-        path.stem.casefold(): path.name
+        path.stem: path.name
         for path in files
         if path.parent == table.parent and _kind(path) in ("audio", "foreign")
     }
-    nearest = difflib.get_close_matches(table.stem.casefold(), beside, n=1, cutoff=0.8)
-    hint = f" (the nearest name is {beside[nearest[0]]})" if nearest else ""
+    near = nearest(table.stem, beside, cutoff=0.8)
+    hint = f" (the nearest name is {beside[near]})" if near else ""
     return f"there is no {table.stem}.wav or {table.stem}.flac beside it{hint}; add it."

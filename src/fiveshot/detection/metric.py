@@ -17,7 +17,6 @@ the evaluation program of DCASE Task 5, 2022 to 2024, reproduced count by count.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.text import aligned
+from fiveshot.core.text import aligned, nearest
 from fiveshot.data.annotations import SHOTS
 from fiveshot.data.events import Events
 from fiveshot.data.names import audio_key, keys_by_name, known_name
@@ -266,9 +265,9 @@ def _by_recording(
     for name, events in predictions.items():
         key = known_name(name, known)
         if key not in known:
-            nearest = difflib.get_close_matches(f"{key}.wav", names.values(), n=1, cutoff=0.0)[0]
+            near = nearest(f"{key}.wav", names.values())
             raise FiveshotError(
-                f"{name}: there are predictions for it but no reference; the nearest known name is {nearest}."
+                f"{name}: there are predictions for it but no reference; the nearest known name is {near}."
             )
         for own in known[key]:
             joined.setdefault(own, []).append(np.asarray(events, dtype=np.float64).reshape(-1, 2))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.core.places import base_config, home, in_clone, shipped_config
+from fiveshot.core.places import base_config, expanded, home, in_clone, shipped_config
 from fiveshot.run.overrides import Overrides, overrides_of
 from fiveshot.run.signals import LINE, leave, stoppable
 
@@ -27,12 +27,12 @@ def parser(verb: str, doc: str | None) -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--config",
-        type=Path,
+        type=path_argument,
         help="settings to lay over config.yaml: a file, or the name of a shipped one (cpu)",
     )
-    options.add_argument("--data", type=Path, help="corpus root (paths.data)")
+    options.add_argument("--data", type=path_argument, help="corpus root (paths.data)")
     options.add_argument(
-        "--run", type=Path, help="where the run writes; default runs/<name of the config file>"
+        "--run", type=path_argument, help="where the run writes; default runs/<name of the config file>"
     )
     options.add_argument(
         "--set", action="append", default=[], metavar="key.sub=value", help="change one setting"
@@ -50,10 +50,18 @@ def add_checkpoint(options: argparse.ArgumentParser) -> None:
     """The argument of the stages that work with a checkpoint of another run."""
     options.add_argument(
         "--checkpoint",
-        type=Path,
+        type=path_argument,
         metavar="RUN_OR_FILE",
         help="use the checkpoint and the training features of another run",
     )
+
+
+def path_argument(text: str) -> Path:
+    """A path of the command line; ~ is the home folder where the shell left it, as in --run=~/runs/a."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: ~ stands for no home folder here") from error
 
 
 def run_folder(arguments: argparse.Namespace) -> Path:
@@ -80,9 +88,9 @@ def read_settings(arguments: argparse.Namespace, earlier: Overrides | None = Non
 
     call = overrides_of(arguments).over(earlier or Overrides())
     config = load_config(base_config(), call.config and shipped_config(call.config), list(call.set.values()))
-    data = call.data or home() / config.paths.data
+    data = call.data or home() / expanded(config.paths.data)
     folder = config.paths.feature_folder
-    features = config.paths.features if folder is None else str(home() / folder)
+    features = config.paths.features if folder is None else str(home() / expanded(folder))
     paths = config.paths.model_copy(update={"data": str(data), "features": features})
     return config.model_copy(update={"paths": paths})
 

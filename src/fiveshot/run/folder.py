@@ -20,6 +20,7 @@ from fiveshot.core.yaml import read_yaml
 from fiveshot.run.signals import LINE, Stopped
 
 log = logging.getLogger("fiveshot")
+MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Run:
 
     @property
     def best(self) -> Path:
-        return self.checkpoint or self.folder / "checkpoints" / "best.pt"
+        own = self.folder / "checkpoints" / "best.pt"
+        handed_on = own.with_name(MODEL_FILE)  # all that a model which comes without its training has
+        return self.checkpoint or (handed_on if handed_on.is_file() and not own.exists() else own)
 
     @property
     def probabilities(self) -> Path:

@@ -79,7 +79,8 @@ def _leave_it_to_the_parent() -> None:
 
 
 # A loading process is told to end by the one that forked it, and has nothing to say.
-os.register_at_fork(after_in_child=_leave_it_to_the_parent)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_leave_it_to_the_parent)
 
 
 @contextmanager

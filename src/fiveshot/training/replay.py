@@ -130,6 +130,11 @@ def needs_replay(config: Config) -> bool:
     return "sed" in config.detect.methods and max(weights) > 0
 
 
+def no_replay() -> Replay:
+    """The training windows of settings that learn from none; nobody asks for them."""
+    raise FiveshotError("finetune.sed.replay.weight is 0: there are no training windows.")
+
+
 def has_replay(checkpoint: Path, config: Config) -> bool:
     """Whether windows that were drawn with these settings lie beside a checkpoint; only settings are read."""
     with suppress(FiveshotError), _opened(replay_path(checkpoint)) as file:
