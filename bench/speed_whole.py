@@ -139,7 +139,7 @@ def from_audio_to_events(bench: Bench, minutes: float, rate: int) -> dict[str, f
         write_noise(recording.audio, minutes, rate)
         clock = Parts(bench)
         path = folder / "long.h5"
-        write_features(path, recording, config.features, {"made by": "bench"})
+        write_features(path, recording, config.features, Provenance({"made by": "bench"}))
         clock.end("features_s")
         file = open_features(path, config.features)
         windows = training_windows(bench, bench.config, network)

@@ -15,6 +15,10 @@ from fiveshot.data.synthetic.scenes import SceneSettings, make_scene
 from fiveshot.detection.matching import match
 from fiveshot.run.folder import Run
 
+LOUD = SceneSettings(
+    query_s=15.0, snr_db=(15.0, 25.0), rate_per_min=(20.0, 40.0), empty_query=0.0, support_s=(6.0, 10.0)
+)
+
 
 def test_it_is_small_and_the_one_of_its_card():
     path = Run(shipped_checkpoint()).best
@@ -30,8 +34,7 @@ def test_its_settings_are_those_of_the_shipped_configuration():
 
 @pytest.mark.slow
 def test_the_stages_use_it_for_a_corpus_without_training_recordings(tmp_path):
-    settings = SceneSettings(query_s=8.0, snr_db=(15.0, 25.0), empty_query=0.0, support_s=(6.0, 10.0))
-    scene = make_scene(99, 0, settings)
+    scene = make_scene(99, 0, LOUD)
     folder = tmp_path / "corpus" / "Validation_Set" / "SCENE"
     folder.mkdir(parents=True)
     soundfile.write(folder / "a.wav", scene.sound, scene.sample_rate)
@@ -50,13 +53,10 @@ def test_the_stages_use_it_for_a_corpus_without_training_recordings(tmp_path):
 
 @pytest.mark.slow
 def test_it_finds_calls_in_loud_scenes_without_any_corpus():
-    settings = SceneSettings(
-        query_s=15.0, snr_db=(15.0, 25.0), rate_per_min=(20.0, 40.0), empty_query=0.0, support_s=(6.0, 10.0)
-    )
     right = wanted = 0
     detector = Detector.load(settings=["compute.threads=1"])
     for number in (0, 1, 2):
-        scene = make_scene(99, number, settings)
+        scene = make_scene(99, number, LOUD)
         found = detector.score(scene.sound, scene.shots, scene.sample_rate, f"scene{number}").detect()
         events = scene.events
         own = events.target & events.known & (events.onset_s >= scene.query_start_s)

@@ -158,7 +158,9 @@ class Detector:
         if folder.is_file():
             files = Run(folder.parent.parent, checkpoint=folder)
         if not files.config.is_file():
-            raise FiveshotError(f"{run}: not a run, as it has no config.yaml; train one first.")
+            raise FiveshotError(
+                f"{folder}: not a run, as it has no config.yaml; name one that was trained (--checkpoint)."
+            )
         config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)

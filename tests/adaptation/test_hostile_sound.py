@@ -175,12 +175,15 @@ def write(audio, samples: np.ndarray, spans: np.ndarray, column: str) -> None:
 @pytest.mark.slow
 def test_a_corpus_of_such_sounds_goes_through_all_stages(tmp_path):
     for name, (samples, spans) in SOUNDS.items():
+        if name == "equal shots":  # rows that repeat one event are one shot, and the recording is refused
+            continue
         write(tmp_path / "Validation_Set" / "A" / f"{name}.wav", samples, spans, "Q")
     for name in ("silence", "clipped"):
         write(tmp_path / "Training_Set" / name / "x.wav", *SOUNDS[name], "CALL")
     config = CONFIG.model_copy(update={"paths": CONFIG.paths.model_copy(update={"data": str(tmp_path)})})
     run, backend = Run(tmp_path / "run"), cpu(config)
-    corpus = checked_corpus(config, strict=True)
+    corpus = checked_corpus(config, strict=False)  # shots that overlap are a warning
+    assert corpus.problems == ()
     assert extract(corpus, run.features(config), config, strict=True) == []
     data, _ = training_data(run, config, corpus, strict=True)
     state = train(run, data, config, backend)

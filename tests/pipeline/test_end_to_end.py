@@ -99,7 +99,7 @@ def test_another_number_of_shots_holds_in_fine_tuning_and_metric(place, tmp_path
     shutil.copytree(place / "run", run)
     arguments = [*options(place)[:4], "--run", run]
     run_sh("finetune", *arguments, *two)
-    assert "settings.shots was 2, is 5" in run_sh("metric", *arguments, "--set", "shots=5", code=1)
+    assert "shots was 2, is 5" in run_sh("metric", *arguments, "--set", "shots=5", code=1)
     assert "shots=2: not the official measure" in run_sh("metric", *arguments)
     files = "--predictions", run / "predictions.csv", "--references", place / "corpus" / "Validation_Set"
     run_sh("metric", *files, "--report", out, *two)

@@ -83,7 +83,7 @@ def test_another_number_of_shots_makes_probabilities_and_predictions_again(train
         assert len(FrameScores.read(scores_path(run, recording)).shots_s) == shots
     write_predictions(run.predictions, detections)
     note_predictions(run, config, corpus.test)
-    with pytest.raises(FiveshotError, match=r"settings\.shots was 2, is 5"):
+    with pytest.raises(FiveshotError, match=r"shots was 2, is 5"):
         noted_predictions(run, small_config(*QUICK))
 
 

@@ -42,6 +42,7 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     "csv": fuzz_text.csv_format,
     "wav": partial(fuzz_audio.audio_format, "wav"),
     "flac": partial(fuzz_audio.audio_format, "flac"),
+    "aiff": partial(fuzz_audio.audio_format, "aiff"),  # and other containers
     "yaml": fuzz_text.yaml_format,
     "features": fuzz_own.features_format,
     "probabilities": fuzz_own.probabilities_format,

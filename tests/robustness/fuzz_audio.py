@@ -12,6 +12,7 @@ from fuzz_own import tiny_config
 from fuzz_run import Case, Format, right
 from fuzz_text import TEST_CSV, check_corpus, corpus_file, made
 
+from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import probe, read_blocks
 from fiveshot.data.corpus import Recording
@@ -30,6 +31,11 @@ AUDIO = {  # name → container, subtype, channels, sample rate
         *(("WAV", "IMA_ADPCM", 1, RATE), ("WAV", "MS_ADPCM", 2, RATE), ("RF64", "PCM_16", 1, RATE)),
     ),
     "flac": (("FLAC", "PCM_16", 1, RATE), ("FLAC", "PCM_24", 2, 44100), ("FLAC", "PCM_S8", 3, 16000)),
+    "aiff": (
+        *(("AIFF", "PCM_16", 1, RATE), ("AU", "FLOAT", 2, 44100), ("CAF", "PCM_16", 1, 8000)),
+        *(("W64", "PCM_24", 1, RATE), ("CAF", "ALAC_16", 1, RATE), ("NIST", "PCM_16", 1, 16000)),
+        *(("OGG", "VORBIS", 2, RATE), ("OGG", "OPUS", 1, 48000), ("MP3", "MPEG_LAYER_III", 1, RATE)),
+    ),
 }
 
 
@@ -44,8 +50,10 @@ def audio_format(name: str, folder: Path) -> Format:
         if name == "flac":
             whole.append(_all_samples(path))
             cases.append(Case(path, content, partial(_check_flac, whole)))
-        else:
+        elif name == "wav":
             cases.append(Case(path, content, partial(_check_wav, content)))
+        else:
+            cases.append(Case(path, content, _check_audio))
     content = cases[0].content
     path = made(corpus_file(folder / "corpus", "test", name), content)
     made(path.with_suffix(".csv"), TEST_CSV.encode())
@@ -76,29 +84,29 @@ def _all_samples(path: Path) -> np.ndarray:
 def _check_flac(whole: list[np.ndarray], path: Path) -> None:
     """FLAC carries checksums of its frames, but none of the rate and length in its header.
 
-    A mutant is refused, or holds what one of the whole files does, as far as its header says.
+    A mutant is refused, or holds what one of the whole files does; where it holds less, it says so.
     """
     _check_audio(path)
     samples = _all_samples(path)
-    right(
-        any(np.array_equal(samples, one[: len(samples)]) for one in whole), "other samples than were written"
-    )
+    same = [one for one in whole if np.array_equal(samples, one[: len(samples)])]
+    right(bool(same), "other samples than were written")
+    right(any(len(one) == len(samples) for one in same) or bool(probe(path).note), "less read without a word")
 
 
 def _check_wav(whole: bytes, path: Path) -> None:
-    """A mutant that ends early is refused; other damage to samples cannot be told."""
+    """A mutant that ends early says so; other damage to samples cannot be told."""
     _check_audio(path)
     content = path.read_bytes()
     cut_off = len(content) < len(whole) - MISSING and whole.startswith(content)
-    right(not cut_off, f"{len(content)} of {len(whole)} bytes read as if they were all")
+    right(not cut_off or bool(probe(path).note), f"{len(content)} of {len(whole)} bytes read as if all")
 
 
 def _check_audio(path: Path) -> None:
-    """Blocks are finite float32 and as long together as the header says, as they are and resampled."""
+    """Blocks are finite float32 and as long together as the probe says, as they are and resampled."""
     info = probe(path)
     right(info.frames > 0 and info.channels > 0 and info.sample_rate > 0, f"nothing in {info}")
     right(info.duration_s == info.frames / info.sample_rate, "another duration")
-    right(_samples(path, info.sample_rate, 0.1) == info.frames, "another length than in the header")
+    right(_samples(path, info.sample_rate, 0.1) == info.frames, "another length than that of the probe")
     if info.duration_s > LONGEST_S:
         return
     samples = _samples(path, RATE, 30.0)
@@ -119,7 +127,7 @@ def _check_extracted(path: Path, duration_s: float) -> None:
     settings, none = tiny_config().features, np.zeros(0)
     table = EventTable(none, none, none.astype(object), none.astype(object), "a.wav")
     recording = Recording("train", "OWL", "a", "OWL/a", path, path, RATE, 1, duration_s, table, "a.wav")
-    write_features(path.with_name("a.h5"), recording, settings, {"made by": "fuzz"})
+    write_features(path.with_name("a.h5"), recording, settings, Provenance({"made by": "fuzz"}))
     file = open_features(path.with_name("a.h5"), settings)
     values = file.frames()
     right(bool(np.isfinite(values).all()), "features that are not finite")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +20,15 @@ from fiveshot.core.provenance import Provenance
 from fiveshot.data.annotations import EventTable, read_test_csv, read_training_csv
 from fiveshot.data.audio import probe
 from fiveshot.data.corpus import Recording, read_corpus
-from fiveshot.data.csv_table import FIXED_COLUMNS
 from fiveshot.data.feature_files import open_features, write_blocks
 from fiveshot.data.names import audio_key
 from fiveshot.detection.metric import evaluate
-from fiveshot.detection.predictions import Detection, read_predictions, write_confident_predictions
+from fiveshot.detection.predictions import (
+    Detection,
+    read_prediction_table,
+    read_predictions,
+    write_confident_predictions,
+)
 from fiveshot.detection.references import read_references
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +42,18 @@ TRAINING_CSV = "\n".join(
     [f"{HEAD},cow,dog", *(f"x/a.wav,{t},POS,{'UNK' if i else 'NEG'}" for i, t in enumerate(TIMES))]
 )
 CALL_CSV = f'\ufeff{HEAD},CALL\r\n"a, b.wav",1e-1,2.5E-1,POS\r\n\r\n"a, b.wav", 0.3,0.4 ,NEG\r\n'
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\0\0": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+BLANK = " ,;\t\v\f\x1c\x1d\x1e\x1f\x85\xa0\u3000"
+SPELLED = {  # other spellings of the test csv: separator, decimal point, codec
+    "semicolons": (";", ",", "utf-8-sig"),
+    "tabs": ("\t", ".", "utf-16"),
+    "latin": (",", ".", "latin-1"),
+}
 
 
 def csv_format(folder: Path) -> Format:
@@ -73,6 +87,10 @@ def csv_format(folder: Path) -> Format:
         ),
     }
     cases = [Case(made(path, b""), text.encode(), read) for path, (text, read) in case_of.items()]
+    for name, (separator, point, codec) in SPELLED.items():
+        text = TEST_CSV.replace("note", "h\xe9ron").replace(",", "\0").replace(".0", f"{point}0")
+        content = text.replace("\0", separator).encode(codec)
+        cases.append(Case(made(folder / f"{name}.csv", b""), content, _check_test))
     return Format("csv", cases, with_structure(mutate_csv))
 
 
@@ -86,20 +104,49 @@ def corpus_file(root: Path, split: str, suffix: str) -> Path:
     return root / {"train": "Training_Set", "test": "Validation_Set"}[split] / "OWL" / f"a.{suffix}"
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """The rows of a csv that are not blank, read in the plainest way, without patience."""
-    text = path.read_bytes().decode("utf-8-sig")
+def _table_lines(path: Path) -> list[str]:
+    """The lines of a table, read in the plainest way."""
+    data = path.read_bytes()
+    codec = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        right("unexpected end" not in str(error), "read although a quote is not closed")
-        rows = list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True))
-    rows = [cells for row in rows if any(cells := [cell.strip() for cell in row])]
-    right(all(len(row) == len(rows[0]) for row in rows), "read although rows differ in length")
-    for column in ("Starttime", "Endtime"):
-        cells = [row[rows[0].index(column)] for row in rows[1:]]
-        right(all(map(NUMBER.fullmatch, cells)), f"read although {column} holds what is no number")
-    return rows
+        text = data.decode(codec, "strict" if codec == "utf-8" else "replace")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def _numbers(text: str) -> set[float]:
+    """Every number in a text, whether commas are separators or decimal."""
+    found = set()
+    for word in re.split(r"[;\t\"\s]", text) + re.split(r"[,;\t\"\s]", text):
+        with suppress(ValueError):
+            found.add(float(word.replace(",", ".")))
+    return found
+
+
+def _check_rows(table: EventTable, path: Path) -> None:
+    """Every event stands in its line with both times and its value, and no line is lost without a word."""
+    lines = _table_lines(path)
+    right(len(table.lines) == len(table), "events without lines")
+    for line, onset_s, offset_s, value in zip(
+        table.lines, table.onset_s, table.offset_s, table.value, strict=True
+    ):
+        # A note in quotes may have a line break in front of the times.
+        text = "\n".join(lines[line - 1 : line + 3 if '"' in lines[line - 1] else line])
+        numbers = _numbers(text)
+        cut = onset_s == 0 and any(number < 0 for number in numbers)
+        right(onset_s in numbers or cut, f"line {line} has no {onset_s}")
+        right(offset_s in numbers, f"line {line} has no {offset_s}")
+        right(value in text.upper(), f"line {line} has no {value}")
+    if any('"' in line for line in lines):
+        return
+    faults = {number for fault in table.faults for number in re.findall(r"^line (\d+)", fault.message)}
+    repeated = any("rows repeat" in fault.message for fault in table.faults)
+    filled = [n for n, line in enumerate(lines, start=1) if line.strip(BLANK)]
+    for number in filled[1:]:
+        line = lines[number - 1]
+        known = number in table.lines or str(number) in faults or "NEG" in line.upper()
+        right(known or repeated or number < 3, f"line {number} is lost: {line!r}"[:300])
 
 
 def _check_times(onset_s: np.ndarray, offset_s: np.ndarray) -> None:
@@ -109,15 +156,14 @@ def _check_times(onset_s: np.ndarray, offset_s: np.ndarray) -> None:
 
 def _check_table(table: EventTable, path: Path, columns: list[str] | None) -> None:
     _check_times(table.onset_s, table.offset_s)
-    right(bool((table.onset_s < table.offset_s).all()), "an event that ends before it starts")
+    right(bool((table.onset_s <= table.offset_s).all()), "an event that ends before it starts")
+    right(set(table.value[table.onset_s == table.offset_s]) <= {"POS"}, "an event without length")
     order = np.lexsort((table.offset_s, table.onset_s))
     right(bool((table.onset_s[order] == table.onset_s).all()), "events out of order")
     right(set(table.value) <= {"POS", "UNK"}, "a value other than POS and UNK")
     right(all(table.class_name), "a class without a name")
-    header, *rows = _rows(path)
-    columns = columns or [name for name in header if name not in FIXED_COLUMNS]
-    cells = [row[header.index(name)] for row in rows for name in columns]
-    right(len(table) == len(cells) - cells.count("NEG"), "another number of events than in the file")
+    right(columns is None or set(table.class_name) <= set(columns), "an event of another column")
+    _check_rows(table, path)
     _check_round(table, path)
 
 
@@ -157,7 +203,7 @@ def check_corpus(root: Path, split: str, path: Path) -> None:
     info = probe(recording.audio)
     right(recording.duration_s == info.duration_s == info.frames / info.sample_rate, "another duration")
     _check_times(events.onset_s, events.offset_s)
-    right(bool((events.onset_s < events.offset_s).all()), "an event that ends before it starts")
+    right(bool((events.onset_s <= events.offset_s).all()), "an event that ends before it starts")
     right(bool((events.offset_s <= recording.duration_s).all()), "an event outside the audio")
     right(split == "train" or len(events.positive()) >= 5, "fewer than five shots")
     if path.suffix == ".csv":
@@ -177,12 +223,18 @@ def _check_score(references: Path, predictions: dict[str, np.ndarray]) -> None:
 
 
 def _check_predictions(path: Path, references: Path) -> None:
-    found = read_predictions(path)
+    found, faults = read_prediction_table(path)
     for events in found.values():
         _check_times(events[:, 0], events[:, 1])
         right(bool((events[:, 0] <= events[:, 1]).all()), "an event that ends before it starts")
     right(all(found), "a recording without a name")
-    right(sum(map(len, found.values())) == len(_rows(path)) - 1, "another number of events than in the file")
+    lines = [line for line in _table_lines(path) if line.strip(BLANK)]
+    lost = sum(fault.message.startswith("line ") for fault in faults)
+    if '"' not in "".join(lines) and not lines[0].lower().startswith("sep="):
+        right(
+            sum(map(len, found.values())) + lost == len(lines) - 1,
+            "another number of events than in the file",
+        )
     _check_score(references, found)
 
 
