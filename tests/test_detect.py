@@ -10,6 +10,7 @@ from stage_calls import whole_run
 
 import fiveshot
 from fiveshot.commands import detect, report
+from fiveshot.core.yaml import read_yaml
 from fiveshot.data.formats.reading import read_tables
 
 pytestmark = pytest.mark.slow
@@ -282,12 +283,13 @@ def test_an_output_that_is_a_file_is_named(field, run, capfd):
     assert "out" in capfd.readouterr().err and (field / "out").read_text() == "a file"
 
 
-def test_without_a_model_the_message_says_how_to_name_one(field, monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr("fiveshot.core.places._PACKAGE", tmp_path)
+def test_without_a_checkpoint_the_model_of_the_package_is_used(field):
     path = field / "card" / "20240612_043000.wav"
     table = field / "card" / "20240612_043000.Table.1.selections.txt"
-    assert detect.main([str(path), "--shots", str(table), "--output", str(field / "out")]) == 1
-    assert "--checkpoint" in capfd.readouterr().err and not (field / "out").exists()
+    fast = ["--set", "finetune.sed.steps=3", "--set", "finetune.te_vad.steps=3", "--no-report"]
+    words = [path, "--shots", table, "--output", field / "out", *fast]
+    assert detect.main([str(word) for word in words]) == 0
+    assert read_yaml(field / "out" / "settings.yaml")["checkpoint"] == "the model of the package"
 
 
 def test_a_folder_without_results_has_no_report(field, capfd):

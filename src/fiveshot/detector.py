@@ -146,7 +146,7 @@ class Detector:
         """The detector of a trained run.
 
         Args:
-            run: its folder, with config.yaml and checkpoints/, or a checkpoint in it; None: the one that
+            run: its folder, with config.yaml and checkpoints/, or a checkpoint in it; None: the model that
                 comes with the package.
             settings: `key.sub=value` each, in place of the run's.
 
@@ -155,7 +155,7 @@ class Detector:
         """
         folder = Path(run) if run is not None else shipped_checkpoint()
         files = Run(folder)
-        if folder.suffix == ".pt":
+        if folder.is_file():
             files = Run(folder.parent.parent, checkpoint=folder)
         if not files.config.is_file():
             raise FiveshotError(
@@ -229,22 +229,34 @@ class Detector:
         Raises:
             FiveshotError: unreadable audio.
         """
-        rate = self.config.features.sample_rate
+        rate, channel = self.config.features.sample_rate, self.config.audio.channel
         if isinstance(audio, (str, Path)):
+<<<<<<< HEAD
             channel, faults = self.config.audio.channel, list[str]()
             blocks = read_blocks(Path(audio), rate, channel=channel, faults=faults)
             features = _features(Path(audio).name, blocks, self.config)
             log_warnings(Problem(Path(audio), fault) for fault in faults)
             return features
+=======
+            return _features(Path(audio).name, read_blocks(Path(audio), rate, channel=channel), self.config)
+>>>>>>> main
         if not isinstance(audio, np.ndarray):
             return audio
         if sample_rate is None:
             raise FiveshotError("score: pass sample_rate=... in Hz with an array of samples.")
-        mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
+        mono = (audio if audio.ndim == 1 else _one_channel(audio, channel)).astype(np.float32)
         if not len(mono) or not np.isfinite(mono).all():
             raise FiveshotError("score: the array has no samples, or some are not finite numbers.")
         blocks = [mono] if sample_rate == rate else resampled(iter([mono]), sample_rate, rate)
         return _features("array", blocks, self.config)
+
+
+def _one_channel(audio: np.ndarray, channel: int | str) -> np.ndarray:
+    if channel == "mean":
+        return audio.mean(axis=1)
+    if int(channel) > audio.shape[1]:
+        raise FiveshotError(f"score: {audio.shape[1]} channels, and audio.channel is {channel}; set another.")
+    return audio[:, int(channel) - 1]
 
 
 def _name(audio: str | Path | np.ndarray | FrameReader) -> str:

@@ -29,7 +29,6 @@ from fiveshot.data.corpus import Recording
 from fiveshot.data.events import Events
 from fiveshot.data.feature_files import (
     LAYOUT,
-    MEAN,
     FeatureFile,
     open_features,
     stored_provenance,
@@ -227,12 +226,12 @@ class Workshop:
         return self._features[path]
 
     def _opened(self, path: Path) -> FeatureFile:
-        settings = self.detector.config.features
+        settings, channel = self.detector.config.features, self.detector.config.audio.channel
         info = probe(path)
         features = settings.model_dump(mode="json")
-        values = {"layout": LAYOUT, "audio": sha256(path), "features": features}
-        channel = self.detector.config.audio.channel
-        sources = Provenance(values if channel == MEAN else values | {"channel": channel})
+        sources = Provenance(
+            {"layout": LAYOUT, "audio": sha256(path), "features": features, "channel": channel}
+        )
         file = self.folder / "features" / f"{sources.digest[:24]}.h5"
         if stored_provenance(file) != sources:
             nothing = np.empty(0)

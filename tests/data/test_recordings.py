@@ -79,3 +79,9 @@ def test_two_recordings_of_the_named_name_are_one_too_many(card):
         FiveshotError, match="which 2 recordings are called; name the right one by --shots-audio"
     ):
         read_shots(card / "t.csv", find_audio([card]), None, None, 5)
+
+
+def test_a_csv_that_names_other_audio_belongs_to_the_recording_it_is_called_after(card):
+    (card / "b.csv").write_text("Audiofilename,Starttime,Endtime,Q\nother.wav,1,2,POS\n")
+    table = read_shots(card / "b.csv", [card / "A" / "a.flac", card / "b.wav"], None, None, 5)
+    assert table.of("call", card / "b.wav").path == card / "b.wav"

@@ -85,5 +85,5 @@ def test_an_overview_shows_the_call_where_it_is(tmp_path):
 
 
 def test_a_file_that_is_gone_is_named(tmp_path):
-    with pytest.raises(FiveshotError, match=r"gone\.wav: not readable as audio"):
+    with pytest.raises(FiveshotError, match=r"gone\.wav: there is no such file"):
         event_media(tmp_path / "gone.wav", 0, 1, UNKNOWN)

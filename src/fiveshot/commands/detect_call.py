@@ -16,7 +16,6 @@ from fiveshot import __version__
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.files import folder_lock, sha256, write_json, write_text
-from fiveshot.core.places import shipped_checkpoint
 from fiveshot.core.yaml import read_yaml, to_yaml
 from fiveshot.data.events import Events
 from fiveshot.data.formats.reading import read_tables
@@ -37,6 +36,7 @@ from fiveshot.run.folder import list_problems, logging_to
 
 log = logging.getLogger("fiveshot")
 
+SHIPPED = "the model of the package"
 CACHE = ".fiveshot"
 SETTINGS, RESULTS, REPORT = "settings.yaml", "results.json", "report.html"
 # What makes results others than those that a folder holds, so that they are not replaced unasked.
@@ -129,17 +129,16 @@ class Call:
         Raises:
             FiveshotError: no checkpoint, or a folder that cannot be written or holds other results.
         """
-        checkpoint = checkpoint or shipped_checkpoint()
         self._check_output(replaces)
         detector = Detector.load(checkpoint, settings)
         with folder_lock(self.output / CACHE), logging_to(self.output / CACHE / "log.txt"):
             log.info("compute: %s", choose_backend(detector.config.compute))
-            log.info("checkpoint: %s", checkpoint)
+            log.info("checkpoint: %s", checkpoint or SHIPPED)
             self._warn()
             lists, results = self._search(Workshop(detector, self.output / CACHE))
             written = self._write_tables(lists)
             described = self.described | {
-                "checkpoint": str(checkpoint),
+                "checkpoint": str(checkpoint or SHIPPED),
                 "set": list(settings),
                 "files": sorted({*self._known_files(), *written}),
                 "config": detector.config.model_dump(mode="json"),

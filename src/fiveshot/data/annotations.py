@@ -141,6 +141,27 @@ def test_events(table: Table) -> EventTable:
     return _events(table, fixed, {column: TEST_COLUMN}, faults, instants=True)
 
 
+def events_by_column(table: Table, wanted: str | None = None) -> EventTable:
+    """The events of any table of DCASE: those of column Q where there is one, else of every class column.
+
+    Args:
+        wanted: the one column to read, in place of these.
+
+    Raises:
+        FiveshotError: a column is missing, or most of the rows cannot be used.
+    """
+    fixed, faults = table.require(*FIXED_COLUMNS), Problems()
+    if wanted is not None:
+        classes = {table.require(wanted)[0]: wanted}
+    elif (column := table.position(TEST_COLUMN)) is not None:
+        classes = {column: ""}
+    else:
+        classes = _class_columns(table, fixed, faults)
+        if [plain(name) for name in classes.values()] == [plain(SINGLE_CLASS_COLUMN)]:
+            classes = dict.fromkeys(classes, "")
+    return _events(table, fixed, classes, faults, instants=False)
+
+
 def is_other_table(table: Table) -> bool:
     """Has the table not a single column of a table of events, such as a list of sites?"""
     return all(table.position(name) is None for name in (*FIXED_COLUMNS, TEST_COLUMN))

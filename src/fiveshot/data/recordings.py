@@ -62,7 +62,7 @@ def _audio_in(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+        if _is_audio(path)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
@@ -172,9 +172,10 @@ def _recording_of(name: str, table: Path, audio: Sequence[Path]) -> Path:
     if name:
         wanted = audio_key(name)
         same = [path for path in audio if audio_key(path.name) == wanted]
-        beside = [table.parent / f"{wanted}{suffix}" for suffix in sorted(AUDIO_SUFFIXES)]
-        beside += [table.parent / name]
-        same = same or [path for path in beside if path.is_file()]
+        same = same or [
+            p for p in sorted(table.parent.iterdir()) if _is_audio(p) and audio_key(p.name) == wanted
+        ]
+        same = same or [path for path in audio if _called_after(table, path)]  # as in parts of the DCASE data
         if not same:
             raise FiveshotError(
                 f"{table}: shots in {name!r}, which is neither among the recordings nor beside the table; "
@@ -193,6 +194,10 @@ def _recording_of(name: str, table: Path, audio: Sequence[Path]) -> Path:
             "right one by --shots-audio FILE."
         )
     return same[0]
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
 
 
 def _called_after(table: Path, audio: Path) -> bool:

@@ -90,14 +90,12 @@ def read_confident_predictions(path: Path) -> dict[str, Events]:
         FiveshotError: the file is absent, of another form, or a cell of it is not what it should be.
     """
     table = read_table(path)
-    if table.header != OWN_HEADER:
-        raise FiveshotError(
-            f"{path}: line {table.header_line} is not {','.join(OWN_HEADER)}; run the finetune stage again."
-        )
     columns = table.require(*FIXED_COLUMNS)
+    if table.header != OWN_HEADER:
+        where = f"{path}: line {table.header_line}"
+        raise FiveshotError(f"{where} is not {','.join(OWN_HEADER)}; run the finetune stage again.")
     events: dict[str, list[tuple[float, float, float]]] = {}
     for row in table.rows:
-        table.check_cells(row, range(len(OWN_HEADER)))
         _, onset_s, offset_s = _parse(table, row, columns)
         events.setdefault(row.cells[4], []).append((onset_s, offset_s, table.seconds(row, 3)))
     arrays = {key: np.array(values) for key, values in events.items()}

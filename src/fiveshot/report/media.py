@@ -13,7 +13,7 @@ import soxr
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 
-from fiveshot.core.errors import FiveshotError
+from fiveshot.data.audio import AudioInfo, probe, read_stretch
 
 PICTURE = (320, 128)  # pixels of an event's spectrogram
 OVERVIEW_HEIGHT = 96
@@ -69,18 +69,8 @@ def excerpt(path: Path, first_s: float, end_s: float) -> tuple[np.ndarray, int, 
     Raises:
         FiveshotError: the file is not readable as audio.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            first = min(max(round(first_s * rate), 0), file.frames)
-            file.seek(first)
-            count = max(min(round(end_s * rate), file.frames) - first, 0)
-            samples = file.read(count, dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FiveshotError(
-            f"{path}: not readable as audio ({error}); the report shows no sound of it."
-        ) from error
-    return np.nan_to_num(samples), rate, first / rate
+    samples, rate = read_stretch(path, max(first_s, 0.0), end_s)
+    return samples.mean(axis=1), rate, max(int(first_s * rate), 0) / rate
 
 
 def event_media(path: Path, onset_s: float, offset_s: float, limits_hz: tuple[float, float]) -> Media:
@@ -197,13 +187,10 @@ def overview(path: Path, columns: int) -> tuple[bytes, float]:
     Raises:
         FiveshotError: the file is not readable as audio.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            starts = np.linspace(0, max(file.frames - COLUMN_SAMPLES, 0), columns * PARTS).astype(np.int64)
-            pieces = _pieces(file, starts)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FiveshotError(f"{path}: not readable as audio ({error}); it is not in the report.") from error
+    info = probe(path)
+    rate = info.sample_rate
+    starts = np.linspace(0, max(info.frames - COLUMN_SAMPLES, 0), columns * PARTS).astype(np.int64)
+    pieces = _pieces(path, info, starts)
     window = np.hanning(COLUMN_SAMPLES).astype(np.float32)
     spectra = np.abs(np.fft.rfft(pieces * window, axis=1)) ** 2
     power = (10 * np.log10(spectra + 1e-12)).reshape(columns, PARTS, -1).max(axis=1).T
@@ -211,14 +198,15 @@ def overview(path: Path, columns: int) -> tuple[bytes, float]:
     return picture(_up_to(power, rate, top_hz), (columns, OVERVIEW_HEIGHT)), top_hz
 
 
-def _pieces(file: soundfile.SoundFile, starts: np.ndarray) -> np.ndarray:
+def _pieces(path: Path, info: AudioInfo, starts: np.ndarray) -> np.ndarray:
     """The samples behind each start, one channel: (starts, COLUMN_SAMPLES) float32."""
-    pieces = np.zeros((len(starts), COLUMN_SAMPLES), np.float32)
-    if file.frames <= AT_ONCE_SAMPLES:  # seeking in a compressed file takes longer than reading it
-        samples = np.pad(np.nan_to_num(file.read(dtype="float32", always_2d=True)[:, 0]), (0, COLUMN_SAMPLES))
+    if info.frames <= AT_ONCE_SAMPLES:  # seeking in a compressed file takes longer than reading it
+        samples = read_stretch(path, 0.0, info.duration_s)[0][:, 0]
+        samples = np.pad(samples, (0, COLUMN_SAMPLES))
         return np.lib.stride_tricks.sliding_window_view(samples, COLUMN_SAMPLES)[starts]
-    for piece, start in zip(pieces, starts, strict=True):
-        file.seek(int(start))
-        samples = file.read(COLUMN_SAMPLES, dtype="float32", always_2d=True)[:, 0]
-        piece[: len(samples)] = np.nan_to_num(samples)
+    pieces = np.zeros((len(starts), COLUMN_SAMPLES), np.float32)
+    for piece, start in zip(pieces, starts.tolist(), strict=True):
+        onset_s = (start + 0.5) / info.sample_rate
+        samples = read_stretch(path, onset_s, onset_s + COLUMN_SAMPLES / info.sample_rate)[0]
+        piece[: len(samples)] = samples[:COLUMN_SAMPLES, 0]
     return pieces

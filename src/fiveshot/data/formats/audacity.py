@@ -5,11 +5,13 @@ Both kinds may be mixed in one file; the label may be missing or hold spaces; th
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.data.csv_table import Row, Table
 from fiveshot.data.events import Events
 from fiveshot.data.formats.rows import VALUES, EventRows, decimal, one_line
 
@@ -18,43 +20,46 @@ MARK = " / "  # between the label and what a reviewer says of it
 _WORDS = ("yes", "no", "unsure")
 
 
-def is_audacity(first: list[str]) -> bool:
+def is_audacity(first: Sequence[str]) -> bool:
     """Whether these cells are the first row of a label file."""
     return len(first) >= 2 and all(_is_number(cell) for cell in first[:2])
 
 
-def parse_audacity(path: Path, rows: list[tuple[int, list[str]]]) -> dict[str, Events]:
+def parse_audacity(table: Table) -> dict[str, Events]:
     """The events of a label file.
 
     Args:
-        path: for messages.
-        rows: line and cells.
+        table: of cells between tabs, whose header is the first label.
 
     Returns:
         The empty name → the events; label files do not name their recording.
 
     Raises:
-        FiveshotError: a cell is not what it should be, or a label is a point without length.
+        FiveshotError: most of its rows cannot be used.
     """
-    table = EventRows(path)
-    labels: list[tuple[int, list[str], dict[str, str]]] = []
-    for line, cells in rows:
-        if cells[0] == "\\":
-            if labels and len(cells) >= 3:
-                labels[-1][2].update(low=_point(cells[1]), high=_point(cells[2]))
-            continue
-        labels.append((line, cells, {}))
-    for line, cells, limits in labels:
-        start, end, text, *rest = [*cells, "", ""]
-        if _is_number(start) and start == end:
-            raise FiveshotError(
-                f"{path}: line {line} is a point at {start} s, without length; mark the event from its start "
-                "to its end."
-            )
-        label, value = _marked(text)
-        confidence = {"confidence": rest[0]} if _is_number(rest[0]) else None
-        table.add(line, "", {ONSET: _point(start), OFFSET: _point(end)}, label, limits, confidence, value)
-    return table.by_recording()
+    first = Row(table.header_line, table.header, len(table.header))
+    table = replace(table, header=(), rows=(first, *table.rows))
+    labels: list[tuple[Row, dict[str, str]]] = []
+    for row in table.rows:
+        if row.cells[0] != "\\":
+            labels.append((row, {}))
+        elif labels and len(row.cells) >= 3:
+            labels[-1][1].update(low=row.cells[1], high=row.cells[2])
+    table = replace(table, rows=tuple(row for row, _ in labels))
+    events = EventRows(table)
+    for row, limits in labels:
+        with events.leaving_out():
+            start, end, text, *rest = [*row.cells, "", ""]
+            if _is_number(start) and start == end:
+                raise FiveshotError(
+                    f"{table.path}: line {row.line} is a point at {start} s, without length; mark the event "
+                    "from its start to its end."
+                )
+            label, value = _marked(text)
+            confidence = {"confidence": rest[0]} if _is_number(rest[0]) else None
+            times_s = events.times(row.line, {ONSET: start, OFFSET: end})
+            events.add(row.line, "", times_s, label, limits, confidence, value)
+    return events.by_recording()
 
 
 def _marked(text: str) -> tuple[str, str]:
@@ -62,14 +67,9 @@ def _marked(text: str) -> tuple[str, str]:
     return (label, VALUES[word]) if separator and word in _WORDS else (text, "POS")
 
 
-def _point(cell: str) -> str:
-    """The number with a decimal point: Audacity writes a comma where the system does."""
-    return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
-
-
 def _is_number(cell: str) -> bool:
     try:
-        float(_point(cell))
+        float(cell.replace(",", ".", 1))  # Audacity writes a comma where the system does
     except ValueError:
         return False
     return True

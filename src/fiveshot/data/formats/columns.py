@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from fiveshot.core.errors import FiveshotError, Problems, log_warnings
-from fiveshot.data.annotations import SINGLE_CLASS_COLUMN, TEST_COLUMN, VALUES
-from fiveshot.data.csv_table import FIXED_COLUMNS, Table, mistake, require_most_rows, seconds
+from fiveshot.core.errors import FiveshotError, log_warnings
+from fiveshot.data.annotations import TEST_COLUMN, VALUES, events_by_column
+from fiveshot.data.csv_table import FIXED_COLUMNS, Table, mistake
 from fiveshot.data.events import Events
-from fiveshot.data.formats.rows import EventRows, label_column, value_of
+from fiveshot.data.formats.rows import EventRows, file_name, label_column, value_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,9 @@ class Form:
     length: bool = False
 
 
-DCASE = Form("starttime", "endtime", ("audiofilename",))
 FORMS = (
-    Form("onset", "offset", ("recording", "file", "filename", "notated_path")),  # _s is taken off names
+    Form("onset", "offset", ("recording", "file", "filename", "notated_path")),
+    Form("onset_s", "offset_s", ("recording", "file", "filename", "notated_path")),
     Form("start (s)", "end (s)", ("file",)),  # BirdNET
     Form("start_time", "end_time", ("file", "filename", "recording")),
     Form("offset", "duration", ("in file",), length=True),  # Kaleidoscope
@@ -40,95 +38,93 @@ CONFIDENCE, MARKS, LIMITS = "confidence", ("mark", "value"), ("low_hz", "high_hz
 
 
 def parse_columns(table: Table, wanted: str | None) -> dict[str, Events]:
-    """The events of a table whose first row names the columns; rows that cannot be used are left out.
+    """The events of a table whose first row names the columns.
 
     Args:
-        table: with its header.
+        table: of any spelling.
         wanted: the column with the labels; None: the first known name.
 
     Returns:
         Name of each recording → its events; the name is empty where the table names none.
 
     Raises:
-        FiveshotError: no known columns, or most rows cannot be used.
+        FiveshotError: no known columns, or most of its rows cannot be used.
     """
-    path, header, line = table.path, table.header, table.header_line
-    names = [name.lower().removesuffix("_s") for name in header]
-    form = next((form for form in (DCASE, *FORMS) if {form.onset, form.offset} <= set(names)), None)
-    if form is None:
-        raise FiveshotError(
-            f"{path}: line {line}: no columns onset and offset, nor {', '.join(FIXED_COLUMNS)} and "
-            f"{TEST_COLUMN}, among {', '.join(map(repr, header))}; name the columns."
-        )
-    for name in (form.onset, form.offset, CONFIDENCE):
-        if names.count(name) > 1:
-            raise FiveshotError(f"{path}: line {line} has two columns named '{name}'; rename or remove one.")
-    events, lost = EventRows(path), Problems()
-    read = (_dcase if form is DCASE else _single)(table, names, form, wanted, events)
+    if all(table.position(name) is not None for name in FIXED_COLUMNS):
+        return _dcase(table, wanted)
+    where = f"{table.path}: line {table.header_line}"
+    for name in ("onset", "offset"):
+        if None not in (table.position(name), table.position(f"{name}_s")):
+            raise FiveshotError(f"{where} has two columns named '{name}'; rename or remove one.")
+    for form in FORMS:
+        if None not in (table.position(form.onset), table.position(form.offset)):
+            return _single(table, form, wanted)
+    raise FiveshotError(
+        f"{where}: no columns onset and offset, nor {', '.join(FIXED_COLUMNS)} and {TEST_COLUMN}, among "
+        f"{', '.join(map(repr, table.header))}; name the columns."
+    )
+
+
+def _single(table: Table, form: Form, wanted: str | None) -> dict[str, Events]:
+    taken = {form.onset, form.offset, CONFIDENCE, *MARKS, *LIMITS, *form.recordings}
+    label = label_column(table.path, table.header, wanted, taken)
+    label = table.position("TOP1MATCH") if label is None else label
+    onset, offset = table.require(form.onset, form.offset)
+    file, mark = (_first(table, names) for names in (form.recordings, MARKS))
+    confidence = table.position(CONFIDENCE)
+    limits = [place for place in map(table.position, LIMITS) if place is not None]
+    names = [table.header[onset], table.header[offset]]
+    events = EventRows(table)
     for row in table.rows:
-        with lost.skip(path):
-            table.check_cells(row, range(len(header)))
-            read(row.line, [table.number_text(cell) for cell in row.cells])
-    require_most_rows(table, lost)
-    log_warnings([*table.notes, *table.lost, *table.faults, *lost])
+        with events.leaving_out():
+            table.check_cells(row, (onset, offset))
+            times = {names[0]: row.cells[onset], names[1]: row.cells[offset]}
+            events.add(
+                row.line,
+                "" if file is None else row.cells[file],
+                _with_length(events, row.line, times) if form.length else events.times(row.line, times),
+                "" if label is None else row.cells[label],
+                {table.header[place]: row.cells[place] for place in limits},
+                None if confidence is None else {CONFIDENCE: row.cells[confidence]},
+                "POS"
+                if mark is None
+                else value_of(table.path, row.line, table.header[mark], row.cells[mark]),
+            )
+    log_warnings(table.notes)
     return events.by_recording()
 
 
-ReadRow = Callable[[int, list[str]], None]  # line and cells of one row
+def _first(table: Table, names: tuple[str, ...]) -> int | None:
+    return next((place for place in map(table.position, names) if place is not None), None)
 
 
-def _single(table: Table, names: list[str], form: Form, wanted: str | None, events: EventRows) -> ReadRow:
-    path, header = table.path, list(table.header)
-    taken = {form.onset, form.offset, CONFIDENCE, *MARKS, *LIMITS, *form.recordings}
-    label = label_column(path, header, wanted, taken)
-    if label is None and "top1match" in names:
-        label = names.index("top1match")
-    recording = next((name for name in form.recordings if name in names), None)
-    mark = next((name for name in MARKS if name in names), None)
-
-    def read(line: int, cells: list[str]) -> None:
-        row = dict(zip(names, cells, strict=True))
-        file = row[recording] if recording else ""
-        keys: dict[str, Any] = {
-            "label": cells[label] if label is not None else "",
-            "limits": {name: row[name] for name in LIMITS if name in row},
-            "confidence": {CONFIDENCE: row[CONFIDENCE]} if row.get(CONFIDENCE) else None,
-            "value": value_of(path, line, mark, row[mark]) if mark else "POS",
-        }
-        if form.length:
-            onset_s = seconds(path, line, form.onset, row[form.onset])
-            length_s = seconds(path, line, form.offset, row[form.offset])
-            if not length_s:
-                raise mistake(path, line, form.offset, "is 0; give the length of the event in seconds")
-            events.add_numbers(line, file, (onset_s, onset_s + length_s), **keys)
-        else:
-            events.add(line, file, {name: row[name] for name in (form.onset, form.offset)}, **keys)
-
-    return read
+def _with_length(events: EventRows, line: int, times: dict[str, str]) -> tuple[float, float]:
+    """Onset and offset of an event of which onset and length are given."""
+    onset_s, length_s = (events.number(line, name, cell) for name, cell in times.items())
+    if not length_s:
+        raise mistake(events.path, line, [*times][1], "is 0; give the length of the event in seconds")
+    return onset_s, onset_s + length_s
 
 
-def _dcase(table: Table, names: list[str], form: Form, wanted: str | None, events: EventRows) -> ReadRow:
-    """One column per kind of call with POS, NEG or UNK in it; NEG gives nothing."""
-    path, header = table.path, list(table.header)
-    others = {form.onset, form.offset, *form.recordings, CONFIDENCE, "recording"}
-    places = [place for place, name in enumerate(names) if name not in others]
+def _dcase(table: Table, wanted: str | None) -> dict[str, Events]:
+    """One column per kind of call with POS, NEG or UNK in it; without any, every row is an event."""
+    (file,) = table.require(FIXED_COLUMNS[0])
     if wanted is not None:
-        places = [label_column(path, header, wanted, set()) or 0]
-    elif TEST_COLUMN in header:
-        places = [header.index(TEST_COLUMN)]
+        label_column(table.path, table.header, wanted, set())
+    marked = events_by_column(table, wanted)
+    if not len(marked) and not _has_values(table):
+        return _single(table, Form(*FIXED_COLUMNS[1:], FIXED_COLUMNS[:1]), None)
+    log_warnings(marked.faults)
+    names = {row.line: file_name(row.cells[file]) for row in table.rows}
+    rows: dict[str, list[int]] = {}
+    for number, line in enumerate(marked.lines):
+        rows.setdefault(names[line], []).append(number)
+    pairs = marked.as_array()
+    return {
+        name: Events.from_pairs(pairs[chosen], label=marked.class_name[chosen], value=marked.value[chosen])
+        for name, chosen in rows.items()
+    }
 
-    def read(line: int, cells: list[str]) -> None:
-        row = dict(zip(names, cells, strict=True))
-        times = {header[names.index(name)]: row[name] for name in (form.onset, form.offset)}
-        for place in places:
-            value = cells[place].upper()
-            if value not in VALUES:
-                raise mistake(path, line, header[place], f"is {cells[place]!r}; write POS, NEG or UNK")
-            plain = header[place] in (TEST_COLUMN, SINGLE_CLASS_COLUMN)
-            if value != "NEG":
-                file = row.get(form.recordings[0], "")
-                events.add(line, file, times, "" if plain else header[place], value=value)
-        if not places:  # predictions: every row is an event
-            events.add(line, row.get(form.recordings[0], ""), times)
 
-    return read
+def _has_values(table: Table) -> bool:
+    return any(cell.upper() in VALUES for row in table.rows for cell in row.cells)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.csv_table import seconds
+from fiveshot.data.csv_table import Row, Table
 from fiveshot.data.events import Events
 from fiveshot.data.formats.rows import EventRows, decimal, file_name, label_column, one_line, value_of
 
@@ -47,17 +46,16 @@ class Sound:
     nyquist_hz: float
 
 
-def is_raven(header: list[str]) -> bool:
+def is_raven(header: Sequence[str]) -> bool:
     """Whether these are the columns of a selection table."""
     return {ONSET.lower(), OFFSET.lower()} <= {name.lower() for name in header}
 
 
-def parse_raven(path: Path, rows: list[tuple[int, list[str]]], wanted: str | None) -> dict[str, Events]:
+def parse_raven(table: Table, wanted: str | None) -> dict[str, Events]:
     """The events of a selection table.
 
     Args:
-        path: for messages.
-        rows: line and cells, the header first; missing cells at the end are empty.
+        table: of cells between tabs.
         wanted: the column with the labels; None: the first known name.
 
     Returns:
@@ -65,49 +63,49 @@ def parse_raven(path: Path, rows: list[tuple[int, list[str]]], wanted: str | Non
         Begin Path and Begin File.
 
     Raises:
-        FiveshotError: a cell is not what it should be, or a table of several files without File Offset.
+        FiveshotError: most of its rows cannot be used, or it is of several files and has no File Offset.
     """
-    header = rows[0][1]
-    names = [name.lower() for name in header]
-    label = label_column(path, header, wanted, _TAKEN)
-    cells = [
-        (line, dict(zip(names, [*row, *[""] * len(names)], strict=False)), row) for line, row in rows[1:]
-    ]
-    cells = _one_row_each(cells)
-    files = [next((row[n.lower()] for n in FILE_COLUMNS if row.get(n.lower())), "") for _, row, _ in cells]
+    path, names = table.path, [name.lower() for name in table.header]
+    label = label_column(path, table.header, wanted, _TAKEN)
+    rows = _one_row_each([(row, dict(zip(names, row.cells, strict=False))) for row in table.rows])
+    files = [next((row[n.lower()] for n in FILE_COLUMNS if row.get(n.lower())), "") for _, row in rows]
     if len({file_name(name) for name in files}) > 1 and IN_FILE.lower() not in names:
         raise FiveshotError(
             f"{path}: rows of several files but no column '{IN_FILE}', the time within the file; add it in "
             "Raven (View, Choose Measurements) and save again."
         )
-    table = EventRows(path)
+    events = EventRows(table)
     mark = next((name for name in MARKS if name in names), None)
-    for (line, row, raw), file in zip(cells, files, strict=True):
-        times = {ONSET: row[ONSET.lower()], OFFSET: row[OFFSET.lower()]}
-        keys: dict[str, Any] = {
-            "label": raw[label] if label is not None and label < len(raw) else "",
-            "limits": {name: row.get(name.lower(), "") for name in LIMITS},
-            "confidence": {"Confidence": row.get("confidence", "")},
-            "value": value_of(path, line, mark, row[mark]) if mark else "POS",
-        }
-        if row.get(IN_FILE.lower()):
-            begin, end = (seconds(path, line, name, cell) for name, cell in times.items())
-            onset_s = seconds(path, line, IN_FILE, row[IN_FILE.lower()])
-            times_s = (begin, end) if begin == onset_s else (onset_s, onset_s + (end - begin))
-            if end > begin:
-                table.add_numbers(line, file, times_s, **keys)
-                continue
-        table.add(line, file, times, **keys)
-    return table.by_recording()
+    for (row, cells), file in zip(rows, files, strict=True):
+        with events.leaving_out():
+            events.add(
+                row.line,
+                file,
+                _times(events, row.line, cells),
+                "" if label is None else row.cells[label],
+                {name: cells.get(name.lower(), "") for name in LIMITS},
+                {"Confidence": cells.get("confidence", "")},
+                value_of(path, row.line, mark, cells[mark]) if mark else "POS",
+            )
+    return events.by_recording()
 
 
-def _one_row_each(cells: list[tuple]) -> list[tuple]:
+def _times(events: EventRows, line: int, cells: dict[str, str]) -> tuple[float, float]:
+    """Onset and offset within the file."""
+    begin, end = events.times(line, {ONSET: cells[ONSET.lower()], OFFSET: cells[OFFSET.lower()]})
+    if not cells.get(IN_FILE.lower()):
+        return begin, end
+    onset_s = events.number(line, IN_FILE, cells[IN_FILE.lower()])
+    return (begin, end) if begin == onset_s else (onset_s, onset_s + (end - begin))
+
+
+def _one_row_each(rows: list[tuple[Row, dict[str, str]]]) -> list[tuple[Row, dict[str, str]]]:
     """Raven writes a box twice, for waveform and spectrogram: the row of the spectrogram stays."""
-    seen = {row["selection"] for _, row, _ in cells if row.get("view", "").lower().startswith("spectrogram")}
+    views = [cells.get("view", "").lower() for _, cells in rows]
+    pairs = list(zip(rows, views, strict=True))
+    seen = {row[1].get("selection") for row, view in pairs if view.startswith("spectrogram")}
     return [
-        item
-        for item in cells
-        if not (item[1].get("view", "").lower().startswith("waveform") and item[1].get("selection") in seen)
+        row for row, view in pairs if not (view.startswith("waveform") and row[1].get("selection") in seen)
     ]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
-from fiveshot.core.errors import FiveshotError, escaped
-from fiveshot.data.csv_table import mistake, seconds
+from fiveshot.core.errors import FiveshotError, Problems, escaped, log_warnings
+from fiveshot.data.csv_table import Table, mistake, require_most_rows, seconds
 from fiveshot.data.events import Events
 
 # What reviewers write, in lower case, and the word for it here.
@@ -38,7 +39,7 @@ LABEL_COLUMNS = (
 )
 
 
-def label_column(path: Path, header: list[str], wanted: str | None, taken: set[str]) -> int | None:
+def label_column(path: Path, header: Sequence[str], wanted: str | None, taken: set[str]) -> int | None:
     """The position of the column with the labels; None where there is none.
 
     Args:
@@ -79,43 +80,45 @@ def decimal(value: float) -> str:
 
 
 class EventRows:
-    """Rows of one table, by the recording that they name."""
+    """Rows of one table, by the recording that they name.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Example:
+        >>> rows = EventRows(table)  # doctest: +SKIP
+        >>> with rows.leaving_out():  # a row that cannot be used costs itself alone
+        ...     rows.add(row.line, "a.wav", (1.0, 2.0))  # doctest: +SKIP
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.path = table, table.path
+        self.lost = Problems()
         self._rows: dict[str, list[tuple]] = {}
 
-    def add(
-        self,
-        line: int,
-        recording: str,
-        times: Mapping[str, str],
-        label: str = "",
-        limits: Mapping[str, str] | None = None,
-        confidence: Mapping[str, str] | None = None,
-        value: str = "POS",
-    ) -> None:
-        """Take one row.
+    def leaving_out(self) -> AbstractContextManager[None]:
+        """A block that reads one row, which is left out where it fails."""
+        return self.lost.skip(self.path)
 
-        Args:
-            recording: name of its file, empty where the table names none.
-            times: name of the column → cell, of onset and offset in this order.
-            limits: the same of the lower and the upper frequency.
-            confidence: the same of the confidence.
-            value: POS, NEG or UNK.
+    def times(self, line: int, times: Mapping[str, str]) -> tuple[float, float]:
+        """Onset and offset in seconds: name of the column → cell, of both in this order.
 
         Raises:
-            FiveshotError: a cell is not what it should be; the line is named.
+            FiveshotError: they are no times, or the offset is not after the onset.
         """
         (onset_name, onset_cell), (offset_name, offset_cell) = times.items()
-        onset_s = seconds(self.path, line, onset_name, onset_cell)
-        offset_s = seconds(self.path, line, offset_name, offset_cell)
+        onset_s, offset_s = (self.number(line, name, cell) for name, cell in times.items())
         if offset_s <= onset_s:
             what = f"is {offset_cell}, not after the {onset_name} {onset_cell}; correct the two times"
             raise mistake(self.path, line, offset_name, what)
-        self.add_numbers(line, recording, (onset_s, offset_s), label, limits, confidence, value)
+        return onset_s, offset_s
 
-    def add_numbers(
+    def number(self, line: int, name: str, cell: str) -> float:
+        """Seconds from 0 up, with a decimal point, or a comma where commas do not separate cells.
+
+        Raises:
+            FiveshotError: the cell is no such number.
+        """
+        return seconds(self.path, line, name, self.table.number_text(cell))
+
+    def add(
         self,
         line: int,
         recording: str,
@@ -125,16 +128,29 @@ class EventRows:
         confidence: Mapping[str, str] | None = None,
         value: str = "POS",
     ) -> None:
-        """The same of times that were checked already, in seconds."""
+        """Take one row.
+
+        Args:
+            recording: name of its file, empty where the table names none.
+            times_s: onset and offset in seconds.
+            limits: name of the column → cell, of the lower and the upper frequency.
+            confidence: the same of the confidence.
+            value: POS, NEG or UNK.
+
+        Raises:
+            FiveshotError: a cell is not what it should be; the line is named.
+        """
         low_hz, high_hz = self._limits(line, limits or {})
         number = 1.0
         for name, cell in (confidence or {}).items():
-            number = self._confidence(line, name, cell)
+            number = self._confidence(line, name, self.table.number_text(cell))
         row = (*times_s, number, label, low_hz, high_hz, value)
         self._rows.setdefault(file_name(recording), []).append(row)
 
     def _limits(self, line: int, limits: Mapping[str, str]) -> tuple[float, float]:
-        values = [_frequency(self.path, line, name, cell) for name, cell in limits.items()]
+        values = [
+            _frequency(self.path, line, name, self.table.number_text(cell)) for name, cell in limits.items()
+        ]
         if len(values) != 2 or not all(map(math.isfinite, values)) or values[0] >= values[1]:
             return math.nan, math.nan  # a box without height says nothing of frequencies
         return values[0], values[1]
@@ -149,7 +165,15 @@ class EventRows:
         return value
 
     def by_recording(self) -> dict[str, Events]:
-        """Name of each recording → its events; the name is empty where the table names none."""
+        """Name of each recording → its events; the name is empty where the table names none.
+
+        What was left out is logged.
+
+        Raises:
+            FiveshotError: most of the rows were.
+        """
+        require_most_rows(self.table, self.lost)
+        log_warnings([*self.table.lost, *self.table.faults, *self.lost])
         events = {}
         for recording, rows in self._rows.items():
             columns = list(zip(*rows, strict=True))

@@ -229,10 +229,10 @@ function estimate() {
   const drawn = events.filter((item) => item.place >= 0);
   const done = drawn.filter((item) => marks.of(item)).length;
   byId("progress").textContent = `${done} of ${drawn.length} of the sample answered.`;
-  const result = precisionOf(events.filter(listed)), percent = (value) => `${Math.round(100 * value)} %`;
+  const result = precisionOf(events.filter(listed)), percent = (value) => `${Math.round(100 * value)}\u00a0%`;
   byId("precision").textContent = result ? percent(result.estimate) : "–";
   byId("interval").textContent = result
-    ? `of the detections at or above confidence ${level().toFixed(2)} are right; 95 % interval ${percent(result.low)} to ${percent(result.high)}, from ${result.marked} answers${result.complete ? "" : ", not yet from the whole range"}.`
+    ? `of the detections at or above confidence ${level().toFixed(2)} are right; 95\u00a0% interval ${percent(result.low)} to ${percent(result.high)}, from ${result.marked} answers${result.complete ? "" : ", not yet from the whole range"}.`
     : "Answer some of the sample with yes or no.";
   const range = byId("meter-range"), value = byId("meter-value");
   range.style.left = result ? `${100 * result.low}%` : "0";
