@@ -231,15 +231,11 @@ class Detector:
         """
         rate, channel = self.config.features.sample_rate, self.config.audio.channel
         if isinstance(audio, (str, Path)):
-<<<<<<< HEAD
-            channel, faults = self.config.audio.channel, list[str]()
+            faults: list[str] = []
             blocks = read_blocks(Path(audio), rate, channel=channel, faults=faults)
             features = _features(Path(audio).name, blocks, self.config)
             log_warnings(Problem(Path(audio), fault) for fault in faults)
             return features
-=======
-            return _features(Path(audio).name, read_blocks(Path(audio), rate, channel=channel), self.config)
->>>>>>> main
         if not isinstance(audio, np.ndarray):
             return audio
         if sample_rate is None:
