@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from fiveshot.core.text import aligned
 from fiveshot.data.corpus import Recording, checked_corpus
 from fiveshot.data.events import Events
-from fiveshot.data.recordings import DEFAULT_LABEL, Shots
+from fiveshot.data.recordings import DEFAULT_LABEL, Shots, first_shots
 from fiveshot.detection.event_lists import with_verdicts
 from fiveshot.detection.metric import TRUE_POSITIVE, Reference, evaluate, match_recording
 from fiveshot.detection.references import corpus_references
 from fiveshot.detector import Detector
-from fiveshot.job import Listing, Workshop, first_shots
+from fiveshot.job import Listing, Workshop
 from fiveshot.report.sample import learning_order
 
 WAYS = ("ours", "random")

@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fiveshot.data.synthetic.call_types import call_type
 from fiveshot.data.synthetic.scenes import SceneSettings, make_scene

@@ -27,7 +27,7 @@ from fiveshot.core.places import base_config, shipped_checkpoint, shipped_config
 from fiveshot.data.annotations import EventTable
 from fiveshot.data.audio import read_blocks, resampled
 from fiveshot.data.events import Events
-from fiveshot.data.feature_files import check_finite
+from fiveshot.data.feature_files import feature_array
 from fiveshot.data.features import feature_blocks
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect, fuse, threshold
@@ -274,10 +274,5 @@ def _table(name: str, features: FrameReader, shots: Events) -> EventTable:
 
 
 def _features(name: str, blocks: Iterable[np.ndarray], config: Config) -> FeatureArray:
-    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in config.features.channels}
-    for block in feature_blocks(blocks, config.features):
-        for kind, values in block.items():
-            check_finite(values, name)
-            parts[kind].append(values.astype(np.float16))  # as feature files hold them
-    values = np.stack([np.concatenate(part) for part in parts.values()])
+    values = feature_array(feature_blocks(blocks, config.features), config.features, name)
     return FeatureArray(values, config.features.frame_rate, name)

@@ -35,7 +35,7 @@ from fiveshot.data.feature_files import (
     write_blocks,
 )
 from fiveshot.data.features import feature_blocks
-from fiveshot.data.recordings import DEFAULT_LABEL, Shots
+from fiveshot.data.recordings import DEFAULT_LABEL, Shots, first_shots, labelled
 from fiveshot.detection.event_lists import at_least, merge_close, not_overlapping, with_verdicts
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detector import Detector, Scores
@@ -162,28 +162,14 @@ def detect(
     elsewhere = None
     if shots_recording is not None:
         elsewhere = detector.features(shots_recording, shots_sample_rate)
-    names = np.array([text or DEFAULT_LABEL for text in marked.label], dtype=object)
     lists = []
-    for label in sorted(set(names)):
-        of_label = marked.where(names == label)
-        own = first_shots(of_label, max_shots)
-        reviewed = None if marks is None else marks_of(marks, label)
+    for label in sorted({text or DEFAULT_LABEL for text in marked.label}):
+        own = first_shots(labelled(marked, label), max_shots)
+        reviewed = None if marks is None else labelled(marks, label)
         pieces = [] if reviewed is None else [(features, reviewed)]
         scores = detector.score(features, own, name="", shots_audio=elsewhere, reviewed=pieces)
         lists.append(listing.events(scores, own, label, reviewed))
     return Events.joined(lists)
-
-
-def first_shots(events: Events, count: int) -> Events:
-    """The first POS events, and every UNK; `count` 0: all."""
-    positive = events.where(events.value == "POS")
-    unknown = events.where(events.value == "UNK")
-    return Events.joined([positive.first(count) if count else positive, unknown])
-
-
-def marks_of(marks: Events, label: str) -> Events:
-    """The reviewed events of a label."""
-    return marks.where(np.array([(text or DEFAULT_LABEL) == label for text in marks.label], dtype=bool))
 
 
 @dataclass

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 
 from fiveshot.core.errors import FiveshotError
-from fiveshot.data.audio import AudioInfo, probe, read_blocks, read_stretch
+from fiveshot.data.audio import AudioInfo, probe, read_blocks, read_span
 
 PCM16_STEP = 2.0**-15
 # The stream runs the same filter as the one-shot call; only rounding may differ.
@@ -324,7 +324,7 @@ def test_one_channel_can_be_taken_in_place_of_the_mean(tmp_path):
 def test_a_stretch_has_all_channels_as_they_are(tmp_path):
     channels = np.stack([noise(5000, seed) for seed in range(2)], axis=1)
     path = written(tmp_path / "a.wav", channels, 1000, "FLOAT")
-    samples, rate = read_stretch(path, 1.0, 1.5)
+    samples, rate = read_span(path, 1.0, 1.5)
     assert rate == 1000
     np.testing.assert_array_equal(samples, channels[1000:1500])
-    assert len(read_stretch(path, 4.9, 9.0)[0]) == 100 and len(read_stretch(path, 8.0, 9.0)[0]) == 1
+    assert len(read_span(path, 4.9, 9.0)[0]) == 100 and len(read_span(path, 8.0, 9.0)[0]) == 1

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from fiveshot import __version__
-from fiveshot.core.compute import choose_backend
 from fiveshot.core.errors import FiveshotError, Problems
 from fiveshot.core.files import folder_lock, sha256, write_json, write_text
 from fiveshot.core.yaml import read_yaml, to_yaml
@@ -26,19 +24,20 @@ from fiveshot.data.recordings import (
     SoundFile,
     common_folder,
     find_audio,
+    labelled,
     open_sound,
     read_shots,
 )
+from fiveshot.detection.results import CACHE, RESULTS, as_rows
 from fiveshot.detection.tables import COMBINED, EventList, table_path, table_text
 from fiveshot.detector import Detector
-from fiveshot.job import Listing, Workshop, marks_of
+from fiveshot.job import Listing, Workshop
 from fiveshot.run.folder import list_problems, logging_to
 
 log = logging.getLogger("fiveshot")
 
 SHIPPED = "the model of the package"
-CACHE = ".fiveshot"
-SETTINGS, RESULTS, REPORT = "settings.yaml", "results.json", "report.html"
+SETTINGS = "settings.yaml"
 # What makes results others than those that a folder holds, so that they are not replaced unasked.
 SAME = ("shots", "labels")
 FOREIGN = "{}: is there already and not of an earlier call; give another --output DIR."
@@ -132,7 +131,7 @@ class Call:
         self._check_output(replaces)
         detector = Detector.load(checkpoint, settings)
         with folder_lock(self.output / CACHE), logging_to(self.output / CACHE / "log.txt"):
-            log.info("compute: %s", choose_backend(detector.config.compute))
+            log.info("compute: %s", detector.learner.backend)
             log.info("checkpoint: %s", checkpoint or SHIPPED)
             self._warn()
             lists, results = self._search(Workshop(detector, self.output / CACHE))
@@ -182,7 +181,7 @@ class Call:
         self, workshop: Workshop, file: SoundFile, label: str, bar: tqdm
     ) -> tuple[Events, dict]:
         shots = self.shots.of(label, file.path)
-        reviewed = [(path, marks_of(marks, label)) for path, marks in sorted(self.marks.items())]
+        reviewed = [(path, labelled(marks, label)) for path, marks in sorted(self.marks.items())]
         reviewed = [(path, marks) for path, marks in reviewed if (marks.value != "UNK").any()]
         done = 0
 
@@ -193,7 +192,7 @@ class Call:
 
         scores, kept = workshop.scores(file.path, shots, reviewed, progress)
         bar.update(workshop.steps - done)
-        own = marks_of(self.marks.get(file.path.resolve(), Events.from_pairs([])), label)
+        own = labelled(self.marks.get(file.path.resolve(), Events.from_pairs([])), label)
         events = self.listing.events(scores, shots.shots, label, own)
         near = self.listing.near_misses(scores, shots.shots, label, events)
         here = shots.path.resolve() == file.path.resolve()
@@ -261,16 +260,6 @@ class Call:
     def _known_files(self) -> set[str]:
         files = self._stored().get("files")
         return {str(name) for name in files} if isinstance(files, list) else set()
-
-
-def as_rows(events: Events) -> dict[str, list]:
-    """Events as JSON knows them; unknown frequencies are None."""
-    columns = {
-        name: getattr(events, name).tolist() for name in ("onset_s", "offset_s", "confidence", "value")
-    }
-    for name in ("low_hz", "high_hz"):
-        columns[name] = [value if np.isfinite(value) else None for value in getattr(events, name).tolist()]
-    return columns
 
 
 def read_marks(path: Path, audio: Sequence[Path]) -> dict[Path, Events]:

@@ -21,6 +21,10 @@ AUTO = "auto"  # the one spelling of: chosen by the program
 Automatic = PositiveInt | Literal["auto"]
 
 
+Channel = int | Literal["mean"]  # of a recording: the number of one, from 1, or the mean of all
+MEAN: Literal["mean"] = "mean"
+
+
 def number_or(value: int | str, automatic: int) -> int:
     """The number of a setting, or `automatic` where the setting is `auto`."""
     return value if isinstance(value, int) else automatic

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
 import soxr
 
 from fiveshot.core.errors import FiveshotError
+from fiveshot.core.sections import MEAN, Channel
 from fiveshot.data.audio_header import (
     SECTOR_BYTES,
     UNKNOWN_SIZE,
@@ -40,8 +40,6 @@ COUNT_FRAMES = (
 )
 SHORT_S = 0.1  # a length that differs by less is that of a codec that fills its last packet
 SHOWN_S = 3  # decimals of times in messages
-
-Channel = int | Literal["mean"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def read_blocks(
     path: Path,
     sample_rate: int,
     block_s: float = 30.0,
-    channel: Channel = "mean",
+    channel: Channel = MEAN,
     faults: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield a file as mono blocks at `sample_rate`, one after the other without a seam.
@@ -230,8 +228,8 @@ def _report_bad(path: Path, n_bad: int, first: int, info: AudioInfo, faults: lis
         faults.append(f"{what}, and read as 0, the first at {time_s:.3f} s.")
 
 
-def read_stretch(path: Path, onset_s: float, offset_s: float) -> tuple[np.ndarray, int]:
-    """All channels of a stretch of a file as they are: (samples, channels) float32, and the sample rate."""
+def read_span(path: Path, onset_s: float, offset_s: float) -> tuple[np.ndarray, int]:
+    """All channels of a span of a file as they are: (samples, channels) float32, and the sample rate."""
     info, header = _probe(path)
     first = min(max(int(onset_s * info.sample_rate), 0), info.frames - 1)
     end = min(max(int(np.ceil(offset_s * info.sample_rate)), first + 1), info.frames)

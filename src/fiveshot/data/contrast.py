@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import stft
 
-from fiveshot.data.audio import read_stretch
+from fiveshot.data.audio import read_span
 
 BANDS = 32  # from 0 to half of the sample rate of the file
 LONGEST_EVENT_S = 5.0  # of an event that is looked at
 SURROUNDINGS_S = (0.25, 2.0)  # least and most on each side of an event, else as long as the event
-SPECTRUM_S = (0.0015, 0.02)  # shortest and longest stretch of one spectrum, else half of the shortest event
+SPECTRUM_S = (0.0015, 0.02)  # shortest and longest span of one spectrum, else half of the shortest event
 QUIETEST = 1e-20  # power; what is quieter is digital silence
 
 
@@ -74,7 +74,7 @@ def contrast(path: Path, events_s: np.ndarray, others_s: np.ndarray, duration_s:
         end_s = min(offset_s, onset_s + LONGEST_EVENT_S)
         margin_s = float(np.clip(length_s, *SURROUNDINGS_S))
         first_s = max(onset_s - margin_s, 0.0)
-        samples, rate = read_stretch(path, first_s, min(end_s + margin_s, duration_s))
+        samples, rate = read_span(path, first_s, min(end_s + margin_s, duration_s))
         size = _spectrum_size(rate, float(lengths_s.min()), len(samples))
         middles_s, bands_hz, power = _band_power(samples, rate, size)
         times_s = first_s + middles_s

@@ -138,10 +138,6 @@ class Events:
         """The chosen events: a mask, numbers in ascending order, or a slice."""
         return Events(*(column[choice] for column in self._columns()))
 
-    def labels(self) -> list[str]:
-        """Every label once, in order of first appearance."""
-        return list(dict.fromkeys(self.label.tolist()))
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Events):
             return NotImplemented

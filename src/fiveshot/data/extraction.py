@@ -23,8 +23,8 @@ from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem, Problems, WriteError
 from fiveshot.core.files import folder_lock, write_text
 from fiveshot.core.provenance import Provenance
-from fiveshot.core.sections import Features, number_or
-from fiveshot.data.audio import Channel, read_blocks
+from fiveshot.core.sections import Channel, Features, number_or
+from fiveshot.data.audio import read_blocks
 from fiveshot.data.corpus import Corpus, Recording
 from fiveshot.data.feature_files import (
     feature_path,

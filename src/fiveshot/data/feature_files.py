@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -20,15 +20,13 @@ from fiveshot.core.files import sha256
 from fiveshot.core.hdf5 import DAMAGE, new_hdf5, open_hdf5, read_attribute, write_array, write_attribute
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.provenance import Provenance
-from fiveshot.core.sections import Features
+from fiveshot.core.sections import MEAN, Channel, Features
 from fiveshot.data.annotations import EventTable
 
 if TYPE_CHECKING:  # the corpus needs a decoder
     from fiveshot.data.corpus import Recording
     from fiveshot.run.folder import Run
 
-Channel = int | Literal["mean"]
-MEAN: Literal["mean"] = "mean"
 LAYOUT = 3  # raise when the meaning of a feature file changes
 STAGE = "feature"  # writes these files
 READ_ROWS = 16384  # frames that are checked at once
@@ -114,6 +112,27 @@ def write_blocks(
         write_attribute(file, "made_from", sources.to_json())
         for kind, values in sums.items():
             file[kind].attrs["count_sum_square"] = values
+
+
+def feature_array(blocks: Blocks, settings: Features, source: object) -> np.ndarray:
+    """The features of a recording in memory, as its feature file would hold them.
+
+    Args:
+        blocks: as `feature_blocks` gives them.
+        source: the audio they are of, for messages.
+
+    Returns:
+        (channels, frames, mels) float16.
+
+    Raises:
+        FiveshotError: a value is not finite.
+    """
+    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in settings.channels}
+    for block in blocks:
+        for kind, values in block.items():
+            check_finite(values, source)
+            parts[kind].append(values.astype(np.float16))
+    return np.stack([np.concatenate(part) for part in parts.values()])
 
 
 def check_finite(values: np.ndarray, source: object) -> None:

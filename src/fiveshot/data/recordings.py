@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import numpy as np
 
 from fiveshot.core.errors import FiveshotError, steers
 from fiveshot.data.audio import AudioInfo, probe
@@ -148,23 +150,29 @@ def read_shots(
     by_label: dict[str, list[Shots]] = {}
     for name, events in read_tables(table, label_column).items():
         path = marked_in or _recording_of(name, table, audio)
-        labels = [text or DEFAULT_LABEL for text in events.label]
-        events = replace(events, label=Events.from_pairs(events.as_array(), label=labels).label)
-        for label in events.labels():
-            of_label = events.where(events.label == label)
-            if (of_label.value == "POS").any():
-                by_label.setdefault(label, []).append(_first_shots(label, path, of_label, count))
+        for label in sorted({text or DEFAULT_LABEL for text in events.label}):
+            of_label = labelled(events, label)
+            positive = of_label.where(of_label.value == "POS")
+            if len(positive):
+                further = positive.where(slice(count or len(positive), None))
+                by_label.setdefault(label, []).append(
+                    Shots(label, path, first_shots(of_label, count), further)
+                )
     if not by_label:
         raise FiveshotError(f"{table}: no marked events; mark the first calls and save them again.")
     return ShotTable(table.name, by_label)
 
 
-def _first_shots(label: str, path: Path, events: Events, count: int) -> Shots:
+def first_shots(events: Events, count: int) -> Events:
+    """The first POS events, and every UNK; `count` 0: all."""
     positive = events.where(events.value == "POS")
-    taken = positive.first(count) if count else positive
     unknown = events.where(events.value == "UNK")
-    further = positive.where(slice(len(taken), None))
-    return Shots(label, path, Events.joined([taken, unknown]) if len(unknown) else taken, further)
+    return Events.joined([positive.first(count) if count else positive, unknown])
+
+
+def labelled(events: Events, label: str) -> Events:
+    """The events of a label; those without one are of `DEFAULT_LABEL`."""
+    return events.where(np.array([(text or DEFAULT_LABEL) == label for text in events.label], dtype=bool))
 
 
 def _recording_of(name: str, table: Path, audio: Sequence[Path]) -> Path:

@@ -13,9 +13,8 @@ import numpy as np
 
 from fiveshot.core.config import Config
 from fiveshot.core.errors import FiveshotError, Problem
-from fiveshot.core.sections import Features
+from fiveshot.core.sections import Channel, Features
 from fiveshot.data.annotations import EventTable, shots_of
-from fiveshot.data.audio import Channel
 from fiveshot.data.contrast import Contrast, contrast, nearest_khz
 from fiveshot.data.corpus import Recording
 

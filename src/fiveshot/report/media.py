@@ -13,7 +13,7 @@ import soxr
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 
-from fiveshot.data.audio import AudioInfo, probe, read_stretch
+from fiveshot.data.audio import AudioInfo, probe, read_span
 
 PICTURE = (320, 128)  # pixels of an event's spectrogram
 OVERVIEW_HEIGHT = 96
@@ -61,7 +61,7 @@ class Media:
 
 
 def excerpt(path: Path, first_s: float, end_s: float) -> tuple[np.ndarray, int, float]:
-    """A stretch of a file, clipped to it.
+    """A span of a file, clipped to it.
 
     Returns:
         Mono samples (samples,) float32, their rate in Hz, and the second at which they begin.
@@ -69,7 +69,7 @@ def excerpt(path: Path, first_s: float, end_s: float) -> tuple[np.ndarray, int, 
     Raises:
         FiveshotError: the file is not readable as audio.
     """
-    samples, rate = read_stretch(path, max(first_s, 0.0), end_s)
+    samples, rate = read_span(path, max(first_s, 0.0), end_s)
     return samples.mean(axis=1), rate, max(int(first_s * rate), 0) / rate
 
 
@@ -201,12 +201,12 @@ def overview(path: Path, columns: int) -> tuple[bytes, float]:
 def _pieces(path: Path, info: AudioInfo, starts: np.ndarray) -> np.ndarray:
     """The samples behind each start, one channel: (starts, COLUMN_SAMPLES) float32."""
     if info.frames <= AT_ONCE_SAMPLES:  # seeking in a compressed file takes longer than reading it
-        samples = read_stretch(path, 0.0, info.duration_s)[0][:, 0]
+        samples = read_span(path, 0.0, info.duration_s)[0][:, 0]
         samples = np.pad(samples, (0, COLUMN_SAMPLES))
         return np.lib.stride_tricks.sliding_window_view(samples, COLUMN_SAMPLES)[starts]
     pieces = np.zeros((len(starts), COLUMN_SAMPLES), np.float32)
     for piece, start in zip(pieces, starts.tolist(), strict=True):
         onset_s = (start + 0.5) / info.sample_rate
-        samples = read_stretch(path, onset_s, onset_s + COLUMN_SAMPLES / info.sample_rate)[0]
+        samples = read_span(path, onset_s, onset_s + COLUMN_SAMPLES / info.sample_rate)[0]
         piece[: len(samples)] = samples[:COLUMN_SAMPLES, 0]
     return pieces

@@ -10,13 +10,11 @@ from fiveshot.core.errors import FiveshotError
 from fiveshot.core.files import read_json
 from fiveshot.core.provenance import fingerprint
 from fiveshot.core.yaml import to_yaml
-from fiveshot.data.events import Events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import mean_probability
+from fiveshot.detection.results import CACHE, REPORT, RESULTS, events_of
 from fiveshot.report.content import Content, Track
 from fiveshot.report.page import write_page
-
-CACHE, RESULTS, REPORT = ".fiveshot", "results.json", "report.html"
 
 
 def report_of_results(folder: Path) -> Path:
@@ -66,13 +64,3 @@ def _content(folder: Path, stored: Any) -> Content:
     title = f"{', '.join(call['labels'])} in {names[0] if len(names) == 1 else f'{len(names)} recordings'}"
     identity = fingerprint([names, call["labels"], call["shots"]["sha256"]])[:16]
     return Content(title, identity, tracks, to_yaml(call))
-
-
-def events_of(rows: dict[str, list], label: str) -> Events:
-    """Events from the columns that `as_rows` of the call wrote."""
-    low_hz, high_hz = (
-        [float("nan") if value is None else float(value) for value in rows[name]]
-        for name in ("low_hz", "high_hz")
-    )
-    pairs = list(zip(rows["onset_s"], rows["offset_s"], strict=True))
-    return Events.from_pairs(pairs, rows["confidence"], label, low_hz, high_hz, rows["value"])

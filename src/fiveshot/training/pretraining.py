@@ -6,7 +6,6 @@ TE-VAD head finds the target of each scene from its shots. Scenes are numbered; 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -16,10 +15,9 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
-from tqdm import tqdm
 
 from fiveshot.core.compute import Backend, seed_of
-from fiveshot.core.config import Config, trained_settings
+from fiveshot.core.config import Config, settings_of, trained_settings
 from fiveshot.core.errors import FiveshotError
 from fiveshot.core.frames import IGNORED
 from fiveshot.core.normalisation import Normalisation
@@ -84,26 +82,24 @@ def train_part(state: PretrainState, end: int, config: Config, backend: Backend)
     network.train()
     totals, steps = np.zeros(2), 0
     numbers = range(state.scenes, end)
-    with tqdm(total=len(numbers), desc="scenes", leave=False, dynamic_ncols=True) as bar:
-        for batch in scene_batches(numbers, config, state.normalisation, "pretraining scenes", backend):
-            for group in state.optimizer.param_groups:
-                group["lr"] = learning_rate(state.scenes, config)
-            state.optimizer.zero_grad(set_to_none=True)
-            with backend.autocast():
-                sed, te_vad = task_losses(network, batch)
-            loss = settings.sed_weight * sed + settings.te_vad_weight * te_vad
-            if not torch.isfinite(loss):
-                raise FiveshotError(
-                    f"pretraining: the loss is not finite at scene {state.scenes}; the last checkpoint is "
-                    "kept: lower pretrain.learning_rate and go on."
-                )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            state.optimizer.step()
-            state.scenes += len(batch["enrolment"])
-            totals += sed.item(), te_vad.item()
-            steps += 1
-            bar.update(len(batch["enrolment"]))
+    for batch in scene_batches(numbers, config, state.normalisation, "pretraining scenes", backend):
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(state.scenes, config)
+        state.optimizer.zero_grad(set_to_none=True)
+        with backend.autocast():
+            sed, te_vad = task_losses(network, batch)
+        loss = settings.sed_weight * sed + settings.te_vad_weight * te_vad
+        if not torch.isfinite(loss):
+            raise FiveshotError(
+                f"pretraining: the loss is not finite at scene {state.scenes}; the last checkpoint is "
+                "kept: lower pretrain.learning_rate and go on."
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        state.optimizer.step()
+        state.scenes += len(batch["enrolment"])
+        totals += sed.item(), te_vad.item()
+        steps += 1
     return {"sed_loss": float(totals[0] / steps), "te_vad_loss": float(totals[1] / steps)}
 
 
@@ -133,34 +129,32 @@ def labels_of_steps(wanted: Tensor, frames_per_step: int) -> np.ndarray:
     return torch.where(unknown, IGNORED, (grouped == 1).any(-1).long()).cpu().numpy()
 
 
-def new_state(config: Config, backend: Backend) -> PretrainState:
+def new_state(config: Config, backend: Backend, normalisation: Normalisation) -> PretrainState:
     """Fresh parameters from the seed, Adam."""
-    normalisation = scenes_normalisation(config)
     torch.manual_seed(seed_of(config.seed, "parameters"))
     network = build_network(config, config.pretrain.sed_types).to(backend.device)
     return PretrainState(network, torch.optim.Adam(network.parameters()), normalisation)
 
 
-def pretraining_settings(config: Config) -> dict:
-    """What a pretraining depends on besides `trained_settings`; more scenes only mean to go on for longer."""
-    return config.pretrain.model_dump(mode="json")
-
-
 def resume(run: Run, config: Config, backend: Backend) -> PretrainState:
-    """The saved state, or a new one where there is none or one of other settings."""
-    state = new_state(config, backend)
+    """The saved state, or a new one where there is none.
+
+    Raises:
+        FiveshotError: the saved one is damaged, or of other settings.
+    """
     if not run.latest.exists():
-        return state
+        return new_state(config, backend, scenes_normalisation(config))
     tensors, info = load_checkpoint(run.latest)
-    own = {"pretrain": json.loads(tensors.get("pretrain", "{}"))}
-    before = Provenance(info.config.model_dump(mode="json") | own)
-    now = trained_settings(config).model_dump(mode="json") | {"pretrain": pretraining_settings(config)}
+    own = Provenance.from_json(tensors.get("pretrain", "{}"))
+    before = Provenance(info.config.model_dump(mode="json") | own.values)
+    now = trained_settings(config).model_dump(mode="json") | settings_of(config, "pretrain")
     different = before.differences(Provenance(now))
     if different:
         raise FiveshotError(
             f"{run.latest}: pretrained with other settings ({'; '.join(different)}); give another --run, or "
             "remove its checkpoints folder."
         )
+    state = new_state(config, backend, info.normalisation)
     fill(state.network, tensors["network"], run.latest)
     state.optimizer.load_state_dict(tensors["optimizer"])
     state.rows = tensors["rows"]
@@ -193,12 +187,11 @@ def save(run: Run, state: PretrainState, config: Config) -> None:
     info = CheckpointInfo(
         classes, trained_settings(config), state.normalisation, len(state.rows), metrics, []
     )
-    text = json.dumps(pretraining_settings(config), sort_keys=True)
     tensors = {
         "network": network,
         "optimizer": state.optimizer.state_dict(),
         "rows": state.rows,
-        "pretrain": text,
+        "pretrain": Provenance(settings_of(config, "pretrain")).to_json(),
     }
     save_checkpoint(run.latest, tensors, info)
     save_checkpoint(run.best, {"network": network}, info)

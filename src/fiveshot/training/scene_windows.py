@@ -19,8 +19,10 @@ from fiveshot.core.config import Config
 from fiveshot.core.frames import IGNORED, event_frames
 from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.sections import number_or
+from fiveshot.data.feature_files import feature_array
 from fiveshot.data.features import feature_blocks
 from fiveshot.data.synthetic.scenes import Scene, SceneSettings, make_scene
+from fiveshot.training.dataset import batches
 
 NORMALISING = 64  # scenes from which the features' mean and deviation are taken
 
@@ -50,12 +52,9 @@ def scene_settings(config: Config) -> SceneSettings:
 
 
 def features_of(sound: np.ndarray, config: Config) -> np.ndarray:
-    """(channels, frames, mels) float32, as a feature file would hold them."""
-    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in config.features.channels}
-    for block in feature_blocks([sound], config.features):
-        for kind, values in block.items():
-            parts[kind].append(values.astype(np.float16).astype(np.float32))
-    return np.stack([np.concatenate(part) for part in parts.values()])
+    """(channels, frames, mels) float32, rounded as a feature file holds them."""
+    blocks = feature_blocks([sound], config.features)
+    return feature_array(blocks, config.features, "a generated scene").astype(np.float32)
 
 
 def scene_task(scene: Scene, config: Config, normalisation: Normalisation, seed: int) -> SceneTask:
@@ -165,7 +164,11 @@ def _joined(tasks: list[SceneTask]) -> dict[str, Tensor]:
 def scene_batches(
     numbers: range, config: Config, normalisation: Normalisation, purpose: str, backend: Backend
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches of `pretrain.scenes_per_step` scenes on the backend's device, in the order of their numbers."""
+    """Batches of `pretrain.scenes_per_step` scenes on the backend's device, in the order of their numbers.
+
+    Args:
+        purpose: of the scenes, from which their seed follows; the title of the progress bar as well.
+    """
     dataset = SceneDataset(numbers, config, normalisation, purpose)
     automatic = max(1, available_cores() - 1) if backend.device.type == "cuda" else 1
     loader = DataLoader(
@@ -175,5 +178,4 @@ def scene_batches(
         num_workers=number_or(config.compute.workers, automatic),
         pin_memory=backend.device.type == "cuda",
     )
-    for batch in loader:
-        yield {name: value.to(backend.device, non_blocking=True) for name, value in batch.items()}
+    yield from batches(loader, backend, purpose)

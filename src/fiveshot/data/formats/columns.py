@@ -8,7 +8,7 @@ from fiveshot.core.errors import FiveshotError, log_warnings
 from fiveshot.data.annotations import TEST_COLUMN, VALUES, events_by_column
 from fiveshot.data.csv_table import FIXED_COLUMNS, Table, mistake
 from fiveshot.data.events import Events
-from fiveshot.data.formats.rows import EventRows, file_name, label_column, value_of
+from fiveshot.data.formats.rows import MARKS, EventRows, file_name, label_column, value_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ FORMS = (
     Form("start_time", "end_time", ("file", "filename", "recording")),
     Form("offset", "duration", ("in file",), length=True),  # Kaleidoscope
 )
-CONFIDENCE, MARKS, LIMITS = "confidence", ("mark", "value"), ("low_hz", "high_hz")
+CONFIDENCE, LIMITS = "confidence", ("low_hz", "high_hz")
 
 
 def parse_columns(table: Table, wanted: str | None) -> dict[str, Events]:

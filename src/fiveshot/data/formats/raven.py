@@ -16,7 +16,7 @@ import numpy as np
 from fiveshot.core.errors import FiveshotError
 from fiveshot.data.csv_table import Row, Table
 from fiveshot.data.events import Events
-from fiveshot.data.formats.rows import EventRows, decimal, file_name, label_column, one_line, value_of
+from fiveshot.data.formats.rows import MARKS, EventRows, decimal, file_name, label_column, one_line, value_of
 
 ONSET, OFFSET, IN_FILE = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 LIMITS = ("Low Freq (Hz)", "High Freq (Hz)")
@@ -25,7 +25,6 @@ COLUMNS = (
     *("Begin File", "Begin Path", IN_FILE, "Annotation", "Confidence"),
 )
 FILE_COLUMNS = ("Begin Path", "Begin File")
-MARKS = ("mark", "value")
 _TAKEN = {name.lower() for name in COLUMNS if name != "Annotation"} | set(MARKS)
 
 

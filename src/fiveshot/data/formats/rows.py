@@ -20,6 +20,7 @@ VALUES = {
     **dict.fromkeys(("neg", "no", "n", "false", "f", "0"), "NEG"),
     **dict.fromkeys(("unk", "unsure", "u", "?", "uncertain", "unknown", ""), "UNK"),
 }
+MARKS = ("mark", "value")  # columns with what a reviewer says
 # Columns that hold a label, the first of them that is there, in lower case.
 LABEL_COLUMNS = (
     *("annotation", "label", "labels", "species", "common name", "scientific name", "class", "class_name"),
