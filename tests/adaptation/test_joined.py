@@ -9,7 +9,7 @@ from small import RATE, Frames, bright, events
 from fiveshot.adaptation.joined import (
     CONTEXT_FRAMES,
     LONGEST_GAP_FRAMES,
-    LONGEST_STRETCH_FRAMES,
+    LONGEST_SUPPORT_FRAMES,
     JoinedFeatures,
     Piece,
     make_task,
@@ -97,7 +97,7 @@ def test_rejected_events_are_background_and_what_is_around_them_is_not_known():
 
 
 def test_of_a_support_of_hours_only_what_is_near_the_shots_is_read():
-    n_frames = LONGEST_STRETCH_FRAMES + 20_000
+    n_frames = LONGEST_SUPPORT_FRAMES + 20_000
     file = Frames(np.zeros((n_frames + 500, 1), np.float32))
     spans = ((5000, 5040), (5100, 5140), (60_000, 60_040), (n_frames - 40, n_frames))
     task = make_task(file, events(spans), NOTHING, 0.0)

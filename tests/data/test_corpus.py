@@ -62,7 +62,7 @@ def the_problem(folder, path, words):
     corpus = folder.read()
     assert [problem.path for problem in corpus.problems] == [folder.root / path]
     assert words in corpus.problems[0].message
-    assert corpus.problems[0].message.count(str(folder.root)) == 0  # the path is told once
+    assert corpus.problems[0].message.count(str(folder.root)) == 0  # the path is named once
     assert [item.name for item in corpus.train + corpus.test] == ["one", "two", "three"]
 
 

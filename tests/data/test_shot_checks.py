@@ -1,4 +1,4 @@
-"""The look at the shots: what is not heard with these settings, at these times or in this channel is told."""
+"""The look at the shots: what is not heard with these settings, times or channel is reported."""
 
 from pathlib import Path
 
@@ -43,43 +43,43 @@ def recording(tmp_path):
     return write
 
 
-def told(recording, config=CONFIG):
+def sentences_on(recording, config=CONFIG):
     return [problem.message for problem in shot_problems([recording], config)]
 
 
 @pytest.mark.parametrize(("rate", "low_hz"), [(22050, 1500), (48000, 8000), (16000, 300), (192000, 5000)])
 def test_shots_that_are_heard_are_nothing_to_tell(recording, rate, low_hz):
-    assert told(recording(calls(rate, low_hz), rate)) == []
+    assert sentences_on(recording(calls(rate, low_hz), rate)) == []
 
 
 @pytest.mark.parametrize("length_s", [0.006, 0.05])
 def test_a_bat_that_the_settings_do_not_let_through_is_told_with_those_that_do(recording, length_s):
     bat = recording(calls(250000, 50000, length_s), 250000, length_s)
-    (sentence,) = told(bat)
+    (sentence,) = sentences_on(bat)
     assert "no energy between 0 and 11025 Hz" in sentence and "sample rate 250000 Hz" in sentence
     words = sentence.rstrip(".").partition(" set ")[2].split()
     assert [word.partition("=")[0] for word in words] == ["features.sample_rate", "features.f_max"]
-    assert told(bat, base_config(*words)) == []
+    assert sentences_on(bat, base_config(*words)) == []
 
 
-def test_an_infrasound_below_f_min_is_told(recording):
-    (sentence,) = told(recording(calls(2000, 60), 2000), base_config("features.f_min=200"))
+def test_an_infrasound_below_f_min_is_sentences_on(recording):
+    (sentence,) = sentences_on(recording(calls(2000, 60), 2000), base_config("features.f_min=200"))
     assert "no energy between 200 and 11025 Hz" in sentence and "features.f_min=0" in sentence
 
 
 @pytest.mark.parametrize("samples", [calls(22050, 1500, skipped=range(8)), np.zeros(14 * 22050)])
-def test_shots_in_noise_or_silence_are_told(recording, samples):
-    (sentence,) = told(recording(samples, 22050))
+def test_shots_in_noise_or_silence_are_sentences_on(recording, samples):
+    (sentence,) = sentences_on(recording(samples, 22050))
     assert "the shots are no louder than what surrounds them" in sentence
 
 
-def test_shots_at_wrong_times_are_told(recording):
-    (sentence,) = told(recording(calls(22050, 1500, length_s=0.2), 22050, shift_s=0.7, length_s=0.2))
+def test_shots_at_wrong_times_are_sentences_on(recording):
+    (sentence,) = sentences_on(recording(calls(22050, 1500, length_s=0.2), 22050, shift_s=0.7, length_s=0.2))
     assert "the shots are no louder" in sentence
 
 
 def test_one_shot_that_is_not_heard_is_told_with_its_line(recording):
-    (sentence,) = told(recording(calls(22050, 1500, skipped=(2,)), 22050))
+    (sentence,) = sentences_on(recording(calls(22050, 1500, skipped=(2,)), 22050))
     assert (
         sentence.startswith("line 4: the shot from 4.000 to 4.300 s is no louder") and "such" not in sentence
     )
@@ -98,7 +98,7 @@ def test_the_mean_of_channels_that_agree_is_taken(recording):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.002])
-def test_of_channels_that_cancel_one_is_taken_and_told(recording, noise):
+def test_of_channels_that_cancel_one_is_taken_and_sentences_on(recording, noise):
     one = calls(22050, 1500)
     other = -one + noise * np.random.default_rng(3).standard_normal(len(one))
     channel, sentence = chosen(recording(np.stack([one, other], axis=1), 22050))
@@ -107,7 +107,7 @@ def test_of_channels_that_cancel_one_is_taken_and_told(recording, noise):
 
 
 @pytest.mark.parametrize("level", [0.03, 0.3])
-def test_a_channel_of_noise_alone_is_not_used_and_told(recording, level):
+def test_a_channel_of_noise_alone_is_not_used_and_sentences_on(recording, level):
     noise = level * np.random.default_rng(3).standard_normal(14 * 22050)
     channel, sentence = chosen(recording(np.stack([noise, calls(22050, 1500)], axis=1), 22050))
     assert channel == 2 and sentence == "only noise in channel 1; channel 2 was used instead of the mean."
@@ -116,8 +116,8 @@ def test_a_channel_of_noise_alone_is_not_used_and_told(recording, level):
 def test_shots_are_looked_at_in_the_channel_that_is_used(recording):
     one = calls(22050, 1500)
     stereo = recording(np.stack([one, np.zeros_like(one)], axis=1), 22050)
-    assert told(stereo) == [] and told(stereo, base_config("audio.channel=1")) == []
-    assert "no louder" in told(stereo, base_config("audio.channel=2"))[0]
+    assert sentences_on(stereo) == [] and sentences_on(stereo, base_config("audio.channel=1")) == []
+    assert "no louder" in sentences_on(stereo, base_config("audio.channel=2"))[0]
 
 
 def test_contrast_measures_decibels_between_events_and_their_surroundings(tmp_path):

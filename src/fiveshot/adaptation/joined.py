@@ -1,7 +1,7 @@
 """Shots and background from anywhere in front of the recording that is searched, as one recording.
 
 A method adapts to a recording whose support comes first. Where the shots lie in another recording, or a
-reviewer has confirmed and rejected events, those stretches are laid in front of the searched one; what is
+reviewer has confirmed and rejected events, those spans are laid in front of the searched one; what is
 found is then moved back by their length.
 """
 
@@ -19,7 +19,7 @@ from fiveshot.data.annotations import EventTable
 from fiveshot.data.events import Events
 
 CONTEXT_FRAMES = 43  # around a reviewed event: half a second that is neither shot nor background
-LONGEST_STRETCH_FRAMES = 103_360  # of a support taken as it is: 20 minutes
+LONGEST_SUPPORT_FRAMES = 103_360  # of a support taken as it is: 20 minutes
 LONGEST_GAP_FRAMES = 2_584  # of a longer support, of which this much stays on either side of a shot: 30 s
 NUDGE_S = 1e-7
 
@@ -49,7 +49,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class JoinedFeatures:
-    """Stretches of recordings one after the other, read as the features of one recording are."""
+    """Spans of recordings one after the other, read as the features of one recording are."""
 
     pieces: tuple[Piece, ...]
     frame_rate: float
@@ -152,7 +152,7 @@ def make_task(
     source = searched if shots_source is None else shots_source
     base = find_support(shots, unknown, source.frame_rate, source.n_frames, padding_s)
     reviewed = [(file, events) for file, events in reviewed or [] if len(events)]
-    if shots_source is None and not reviewed and base.query_start <= LONGEST_STRETCH_FRAMES:
+    if shots_source is None and not reviewed and base.query_start <= LONGEST_SUPPORT_FRAMES:
         return Task(searched, base, shots.as_array(), 0)
     build = _Builder(searched.frame_rate, padding_s)
     for file, events in reviewed:
@@ -189,10 +189,10 @@ def _add_reviewed(build: _Builder, file: FrameReader, events: Events) -> None:
 
 def _add_base(build: _Builder, source: FrameReader, base: Support, shots: EventTable) -> None:
     """The recording from its start to the end of the last shot; of a long one what is near the shots."""
-    stretches = [(0, base.query_start)]
-    if base.query_start > LONGEST_STRETCH_FRAMES:
-        stretches = _near(base.shots, base.query_start)
-    for first, end in stretches:
+    spans = [(0, base.query_start)]
+    if base.query_start > LONGEST_SUPPORT_FRAMES:
+        spans = _near(base.shots, base.query_start)
+    for first, end in spans:
         shift = build.add(source, first, end)
         for (a, b), times_s in zip(base.shots, shots.as_array().tolist(), strict=True):
             if first <= a and b <= end:
@@ -205,10 +205,10 @@ def _add_base(build: _Builder, source: FrameReader, base: Support, shots: EventT
 
 def _near(shots: np.ndarray, query_start: int) -> list[tuple[int, int]]:
     """What lies near shots, in order and without overlap; the last ends with the last shot."""
-    stretches: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for first, end in shots:
         a, b = max(int(first) - LONGEST_GAP_FRAMES, 0), min(int(end) + LONGEST_GAP_FRAMES, query_start)
-        if stretches and a <= stretches[-1][1]:
-            a, b = stretches.pop()[0], max(b, int(end))
-        stretches.append((a, b))
-    return stretches
+        if spans and a <= spans[-1][1]:
+            a, b = spans.pop()[0], max(b, int(end))
+        spans.append((a, b))
+    return spans

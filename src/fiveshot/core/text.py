@@ -27,7 +27,7 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.0) -> str:
     """The name that is most like another one, without regard to case; empty where none is like it.
 
     Args:
-        cutoff: likeness that it has at least, 0 to 1.
+        cutoff: least similarity, 0 to 1.
     """
     by_spelling = {one.casefold(): one for one in names}
     found = difflib.get_close_matches(name.casefold(), by_spelling, n=1, cutoff=cutoff)

@@ -1,6 +1,6 @@
 """Tables as people have them: every spelling of a csv becomes one header, and rows with their lines.
 
-Read: comma, semicolon or tab (told by the header), decimal comma where the separator is not a comma, UTF-8
+Read: comma, semicolon or tab (by the header), decimal comma where the separator is not a comma, UTF-8
 with or without byte order mark, UTF-16 by its mark, Windows-1252 or Latin-1 where the bytes are no UTF-8, any
 line end, blanks around cells, empty cells and columns at the end, lines that are quoted as a whole, an open
 quote.

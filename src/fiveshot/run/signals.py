@@ -1,6 +1,6 @@
 """Ctrl-C and termination: the process answers within a moment, with one line, whatever it is busy with.
 
-The main thread is told first, so that it can put its things in order. When it does not come back in time,
+The main thread gets an exception first and can clean up. When it does not come back in time,
 because it is deep inside a long computation, a second thread ends the process; files appear whole or not at
 all, so that nothing is lost by that.
 """
@@ -78,7 +78,7 @@ def _leave_it_to_the_parent() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-# A loading process is told to end by the one that forked it, and has nothing to say.
+# A loading process is ended by the one that forked it, and has nothing to say.
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_leave_it_to_the_parent)
 
@@ -110,7 +110,7 @@ def stoppable() -> Iterator[_Watch]:
 def leave(number: int) -> NoReturn:
     """Say the line, and end without a long farewell."""
     _say_once()
-    # Loading processes have been told to end as well; that they did is no news.
+    # Loading processes have been ended as well; that they did is no news.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     atexit._run_exitfuncs()
     os._exit(128 + number)
