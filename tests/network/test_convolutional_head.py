@@ -13,14 +13,28 @@ from fiveshot.network.model import detect_target, output_frames
 SETTINGS = (
     "network.te_vad=convolutional",
     "network.te_vad_resolution=step",
-    "network.convolution_channels=12",
+    "network.convolution_channels=32",
 )
 
 
 def head_of(*changes):
     torch.manual_seed(0)
     network = build_network(small_config(*SETTINGS, *changes), 3).eval()
+    torch.nn.init.normal_(network.te_vad.out.weight)  # as after some training
     return network.te_vad, network.embedding
+
+
+def test_untrained_it_answers_with_how_alike_the_differences_from_the_mean_of_the_window_are():
+    torch.manual_seed(0)
+    network = build_network(small_config(*SETTINGS), 3).eval()
+    embedding, target = torch.randn(2, 16, network.embedding), torch.randn(2, network.embedding)
+    with torch.no_grad():
+        logits = detect_target(network.te_vad, embedding, target, 64, 4)
+        moved = detect_target(network.te_vad, 3 * embedding + 1, 3 * target + 1, 64, 4)
+    centre = embedding.mean(1, keepdim=True)
+    cosine = functional.cosine_similarity(embedding - centre, target[:, None] - centre, dim=-1)
+    assert torch.allclose(logits[..., 1] - logits[..., 0], 6 * cosine - 4, atol=1e-4)
+    assert torch.allclose(logits, moved, atol=1e-4)
 
 
 @pytest.mark.parametrize("dilation", DILATIONS)

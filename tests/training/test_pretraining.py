@@ -11,14 +11,24 @@ from fiveshot.data.synthetic.scenes import make_scene
 from fiveshot.network.checkpoint import load_network, save_model
 from fiveshot.run.folder import Run
 from fiveshot.training import scene_windows
-from fiveshot.training.pretraining import labels_of_steps, learning_rate, pretrain
-from fiveshot.training.scene_windows import scene_labels, scene_settings, scene_task, scenes_normalisation
+from fiveshot.training.pretraining import labels_of_steps, learning_rate, pretrain, task_targets
+from fiveshot.training.scene_windows import (
+    enrolling,
+    frames_of,
+    joined_scenes,
+    scene_settings,
+    scene_targets,
+    scene_task,
+    scenes_normalisation,
+    type_labels,
+    wanted_labels,
+)
 
 SETTINGS = (
     "features.mels=16",
     "network.te_vad=convolutional",
     "network.te_vad_resolution=step",
-    "network.convolution_channels=8",
+    "network.convolution_channels=16",
     "network.convolution_blocks=2",
     "pretrain.scenes=4",
     "pretrain.scenes_per_step=2",
@@ -26,7 +36,6 @@ SETTINGS = (
     "pretrain.validation_scenes=2",
     "pretrain.warm_up_scenes=2",
     "pretrain.sed_types=30",
-    "pretrain.enrolment_frames=64",
     "pretrain.scene.types=30",
     "pretrain.scene.query_s=4.0",
     "pretrain.scene.support_s=[4.0, 6.0]",
@@ -40,13 +49,20 @@ def few_scenes_for_the_normalisation(monkeypatch):
     monkeypatch.setattr(scene_windows, "NORMALISING", 2)
 
 
-def test_labels_say_where_the_target_is_and_ignore_what_the_annotator_did_not_know():
-    config = small_config(*SETTINGS)
-    scene = make_scene(3, 1, scene_settings(config))
-    rate = config.features.frame_rate
+def framed(number, *changes):
+    """A config, one of its scenes, and the frames of the scene's events."""
+    config = small_config(*SETTINGS, *changes)
+    scene = make_scene(3, number, scene_settings(config))
     n_frames = 1 + len(scene.sound) // config.features.hop
-    types, wanted = scene_labels(scene, n_frames, config)
     events = scene.events
+    return config, scene, n_frames, frames_of(events.onset_s, events.offset_s, n_frames, config)
+
+
+def test_labels_say_where_the_target_is_and_ignore_what_the_annotator_did_not_know():
+    config, scene, n_frames, spans = framed(1)
+    rate, events = config.features.frame_rate, scene.events
+    types = type_labels(scene, spans, n_frames, config)
+    wanted = wanted_labels(spans, events.target, events.known, n_frames)
     for onset_s, offset_s in scene.shots:
         assert wanted[int((onset_s + offset_s) / 2 * rate)] == 1
     covered = np.zeros(n_frames, bool)
@@ -57,14 +73,55 @@ def test_labels_say_where_the_target_is_and_ignore_what_the_annotator_did_not_kn
     assert types.max() <= config.pretrain.sed_types
 
 
-def test_a_task_enrols_by_the_shots_alone():
-    config = small_config(*SETTINGS)
-    scene = make_scene(3, 2, scene_settings(config))
-    task = scene_task(scene, config, scenes_normalisation(config), seed=0)
-    assert task.features.shape[1:] == (1, config.windows.frames, 16)
-    assert task.types.shape == task.wanted.shape == (*task.features.shape[:1], config.windows.frames)
-    assert task.mask.any() and not task.enrolment[:, ~task.mask].any()
-    assert np.isfinite(task.features).all()
+def test_the_first_task_of_a_scene_is_its_target_and_enrolled_by_its_shots_alone():
+    config, scene, n_frames, spans = framed(2, "pretrain.fewer_shots_fraction=0.0")
+    task = scene_task(scene, config, scenes_normalisation(config), 0, tasks=1)
+    assert task.features.shape[1:] == (1, config.windows.frames, 16) and np.isfinite(task.features).all()
+    assert len(task.features) == task.enrolled.shape[1] + task.wanted.shape[1] == len(task.types)
+    shots = frames_of(scene.shots[:, 0], scene.shots[:, 1], n_frames, config)
+    assert task.enrolled[0].ravel().nonzero()[0].tolist() == [
+        frame for first, end in shots for frame in range(first, end)
+    ]
+    begin = shots[-1, 1]
+    wanted = wanted_labels(spans, scene.events.target, scene.events.known, n_frames)
+    assert task.wanted[0].ravel().tolist() == wanted[begin : begin + task.wanted[0].size].tolist()
+
+
+def test_a_type_that_is_heard_in_the_support_is_another_target():
+    crowded = "pretrain.scene.bank_rate_per_min=[60.0, 80.0]", "pretrain.scene.bank_types=[3, 3]"
+    found = 0
+    for number in range(6):
+        config, scene, n_frames, spans = framed(number, *crowded)
+        begin = int(frames_of(scene.shots[:, 0], scene.shots[:, 1], n_frames, config)[-1, 1])
+        rng = np.random.default_rng(0)
+        own, *others = scene_targets(scene, spans, begin, 4, rng)
+        assert own is scene.events.target and len(others) <= 3
+        for events in others:
+            numbers = set(scene.events.type_number[events].tolist())
+            assert len(numbers) == 1 and numbers.isdisjoint({scene.target, -1})
+            shots = enrolling(spans[events & scene.events.known], begin, config, rng)
+            assert len(shots) and (shots[:, 1] <= begin).all()
+        found += len(others)
+        assert len(scene_targets(scene, spans, begin, 1, rng)) == 1
+    assert found > 3
+
+
+def test_targets_are_the_mean_embeddings_of_the_shots_of_each_task():
+    config = small_config(*SETTINGS, "pretrain.scene.bank_rate_per_min=[60.0, 80.0]")
+    normalisation = scenes_normalisation(config)
+    scenes = [
+        scene_task(make_scene(3, n, scene_settings(config)), config, normalisation, n, tasks=3) for n in (1, 4)
+    ]
+    batch = joined_scenes(scenes)
+    assert batch["task_scene"].tolist() == [0] * len(scenes[0].enrolled) + [1] * len(scenes[1].enrolled)
+    embedding = torch.randn(len(batch["features"]), config.windows.frames, 5)
+    targets = task_targets(embedding, batch, frames_per_step=1)
+    first = 0
+    for scene, own in zip(scenes, targets.split([len(s.enrolled) for s in scenes]), strict=True):
+        support = embedding[first : first + scene.enrolled.shape[1]].flatten(0, 1)
+        for enrolled, target in zip(scene.enrolled, own, strict=True):
+            assert torch.allclose(target, support[enrolled.ravel()].mean(0), atol=1e-5)
+        first += len(scene.features)
 
 
 def test_a_stopped_pretraining_goes_on_to_the_same_network(tmp_path):

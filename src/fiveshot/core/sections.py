@@ -170,7 +170,7 @@ class Network(Section):
     num_layers: PositiveInt
     dropout: Annotated[float, Field(ge=0, lt=1)]
     lstm_units: PositiveInt
-    convolution_channels: PositiveInt
+    convolution_channels: Annotated[Whole, Field(ge=16, multiple_of=16)]
     convolution_blocks: PositiveInt
 
 
@@ -243,6 +243,7 @@ class SceneConfig(Section):
     layers: tuple[PositiveInt, PositiveInt]
     textures: tuple[str, ...]
     another_place: Fraction
+    more_places: NotNegative
     audible_db: tuple[float, float]
     slack_s: tuple[NotNegative, NotNegative]
     fill: Fraction
@@ -269,7 +270,7 @@ class Pretrain(Section):
     sed_weight: NotNegative
     te_vad_weight: NotNegative
     sed_types: PositiveInt
-    enrolment_frames: Annotated[Whole, Field(ge=64)]
+    tasks_per_scene: PositiveInt
     fewer_shots_fraction: Fraction
     scene: SceneConfig
 

@@ -1,7 +1,7 @@
 """Target or not, by convolutions in time: the narrow TE-VAD head of the shipped model (not published).
 
 The published Transformer joins every embedding with the target vector in a layer as wide as both, 2,048
-values, and knows no order in time. Here both are first narrowed and compared value by value; convolutions
+values, and knows no order in time. Here both are first narrowed and compared part by part; convolutions
 that reach further from block to block then see pace, onset and offset around each step. It has about a tenth
 of the parameters.
 """
@@ -15,6 +15,9 @@ from torch.nn import functional
 from fiveshot.core.config import Network
 
 KERNEL = 7
+VIEW = 16  # values of each part that is compared
+SHARPER = 3.0  # factor of cosines, which are small beside the other inputs
+TINY = 1e-6
 DILATIONS = (1, 2, 4, 8)  # of the blocks in turn
 
 
@@ -43,7 +46,12 @@ class TimeBlock(nn.Module):
 
 
 class ConvolutionalHead(nn.Module):
-    """Embedding and target vector, compared, then `network.convolution_blocks` blocks over time."""
+    """How alike embedding and target vector are, then `network.convolution_blocks` blocks over time.
+
+    What most of a window sounds like is its background: likeness is that of the differences from the window's
+    mean embedding, so that another place or gain changes little. Untrained, the head answers with the cosine
+    of the two; the blocks learn what to add.
+    """
 
     per_frame = False
     windows_at_once = 32
@@ -51,22 +59,33 @@ class ConvolutionalHead(nn.Module):
     def __init__(self, embedding: int, network: Network) -> None:
         super().__init__()
         n = network.convolution_channels
-        self.own, self.wanted = nn.Linear(embedding, n), nn.Linear(embedding, n)
-        self.compared = nn.Linear(4 * n, n)
+        self.views = nn.Linear(embedding, n, bias=False)  # of `n / VIEW` parts that are compared one by one
+        self.compared = nn.Linear(2 + n // VIEW + n, n)
         self.blocks = nn.ModuleList(
             TimeBlock(n, DILATIONS[number % len(DILATIONS)], network.dropout)
             for number in range(network.convolution_blocks)
         )
         self.norm = nn.LayerNorm(n)
         self.out = nn.Linear(n, 2)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.gain, self.offset = nn.Parameter(torch.tensor(6.0)), nn.Parameter(torch.tensor(-4.0))
 
     def forward(self, embedding: Tensor, target: Tensor, n_frames: int, frames_per_step: int) -> Tensor:
         """Arguments and result as of `detect_target`."""
-        own = self.own(embedding)  # (batch, steps, n)
-        wanted = self.wanted(target)[:, None].expand_as(own)
-        # What most of a window sounds like is its background, against which a call stands out.
-        around = own - own.mean(1, keepdim=True)
-        x = self.compared(torch.cat([own, around, wanted, own * wanted], dim=-1))
+        centre = embedding.mean(1, keepdim=True)
+        own, wanted = embedding - centre, target[:, None] - centre  # (batch, steps, e), (batch, 1, e)
+        size, wanted_size = own.norm(dim=-1, keepdim=True), wanted.norm(dim=-1, keepdim=True)
+        cosine = (own @ wanted.mT) / (size * wanted_size + TINY)  # (batch, steps, 1)
+        loudness = torch.log((size + TINY) / (wanted_size + TINY) + 1e-3)
+        own, wanted = self.views(own), self.views(wanted)  # (batch, steps, n), (batch, 1, n)
+        views = functional.normalize(own.unflatten(-1, (-1, VIEW)), dim=-1)
+        views = (views * functional.normalize(wanted.unflatten(-1, (-1, VIEW)), dim=-1)).sum(-1)
+        typical = own.norm(dim=-1, keepdim=True).mean(1, keepdim=True) + TINY
+        products = own / typical * functional.normalize(wanted, dim=-1)
+        x = torch.cat([SHARPER * cosine, loudness, SHARPER * views, 10 * products], dim=-1)
+        x = self.compared(x)
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(x))  # (batch, steps, 2)
+        logits = self.out(self.norm(x))  # (batch, steps, 2)
+        return logits + functional.pad(self.gain * cosine + self.offset, (1, 0))

@@ -1,7 +1,9 @@
 """Pretraining on generated scenes: the network of the shipped model, without any recording.
 
 Two losses on one encoder pass, as in training on recordings: the SED head tells the types of calls apart, the
-TE-VAD head finds the target of each scene from its shots. Scenes are numbered; each is seen once.
+TE-VAD head finds the targets of each scene from their shots. A target vector is the mean embedding of the
+shots in the support's own windows, as in fine-tuning with the mask behind the encoder. Scenes are numbered;
+each is seen once.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ from fiveshot.core.provenance import Provenance
 from fiveshot.network.checkpoint import CheckpointInfo, build_network, fill, load_checkpoint, save_checkpoint
 from fiveshot.network.losses import frame_cross_entropy
 from fiveshot.network.model import FewShotNetwork, detect_target, output_frames
-from fiveshot.network.steps import by_step
+from fiveshot.network.steps import by_step, step_counts
 from fiveshot.run.folder import Run, write_rows
-from fiveshot.training.loop import enrolment_vector
 from fiveshot.training.scene_windows import scene_batches, scenes_normalisation
 
 log = logging.getLogger("fiveshot")
@@ -44,15 +45,28 @@ class PretrainState:
     rows: list[dict[str, float]] = field(default_factory=list)
 
 
+def task_targets(embedding: Tensor, batch: dict[str, Tensor], frames_per_step: int) -> Tensor:
+    """Target vectors of the tasks, the mean embeddings of their shots' frames: (tasks, embedding)."""
+    weight = step_counts(batch["enrolled"], frames_per_step)  # (pairs, steps)
+    own = torch.einsum("pse,ps->pe", embedding[batch["enrolled_window"]].float(), weight)
+    sums = own.new_zeros(len(batch["task_scene"]), own.shape[1])
+    counts = own.new_zeros(len(batch["task_scene"]), 1)
+    sums = sums.index_add(0, batch["enrolled_task"], own)
+    counts = counts.index_add(0, batch["enrolled_task"], weight.sum(1, keepdim=True))
+    return sums / counts.clamp(min=1)
+
+
 def task_logits(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """SED logits (windows, steps, types + 1) and TE-VAD logits (windows, outputs, 2) of a batch of scenes."""
+    """SED logits (windows, steps, types + 1) and TE-VAD logits (pairs, outputs, 2) of a batch of scenes.
+
+    A pair is a task and a window of its query, as `scene_windows.joined_scenes` says.
+    """
     assert network.te_vad is not None
+    per_step, frames = network.frames_per_step, batch["wanted"].shape[1]
     embedding = network.encoder(batch["features"])
-    target = enrolment_vector(network, batch["enrolment"], batch["mask"])[batch["scene"]]
-    frames = batch["wanted"].shape[1]
-    return network.sed(embedding), detect_target(
-        network.te_vad, embedding.float(), target, frames, network.frames_per_step
-    )
+    target = task_targets(embedding, batch, per_step)[batch["wanted_task"]]
+    asked = embedding[batch["wanted_window"]].float()
+    return network.sed(embedding), detect_target(network.te_vad, asked, target, frames, per_step)
 
 
 def task_losses(network: FewShotNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -82,7 +96,10 @@ def train_part(state: PretrainState, end: int, config: Config, backend: Backend)
     network.train()
     totals, steps = np.zeros(2), 0
     numbers = range(state.scenes, end)
-    for batch in scene_batches(numbers, config, state.normalisation, "pretraining scenes", backend):
+    batches = scene_batches(
+        numbers, config, state.normalisation, "pretraining scenes", backend, settings.tasks_per_scene
+    )
+    for batch in batches:
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.scenes, config)
         state.optimizer.zero_grad(set_to_none=True)
@@ -97,7 +114,7 @@ def train_part(state: PretrainState, end: int, config: Config, backend: Backend)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         state.optimizer.step()
-        state.scenes += len(batch["enrolment"])
+        state.scenes += int(batch["task_scene"][-1]) + 1
         totals += sed.item(), te_vad.item()
         steps += 1
     return {"sed_loss": float(totals[0] / steps), "te_vad_loss": float(totals[1] / steps)}
@@ -108,13 +125,13 @@ def validate(state: PretrainState, config: Config, backend: Backend) -> dict[str
     """Mean over scenes, never trained on, of the average precision of P(target) per step."""
     network = state.network.eval()
     numbers, values = range(config.pretrain.validation_scenes), []
-    for batch in scene_batches(numbers, config, state.normalisation, "validation scenes", backend):
+    for batch in scene_batches(numbers, config, state.normalisation, "validation scenes", backend, 1):
         with backend.autocast():
             _, detected = task_logits(network, batch)
         p = detected.float().softmax(-1)[..., 1].cpu().numpy()
         wanted = labels_of_steps(batch["wanted"], network.frames_per_step)
-        for scene in range(len(batch["enrolment"])):
-            own = (batch["scene"] == scene).cpu().numpy()
+        for task in range(len(batch["task_scene"])):  # one of each scene
+            own = (batch["wanted_task"] == task).cpu().numpy()
             known = wanted[own] != IGNORED
             truth = wanted[own][known] == 1
             if truth.any():

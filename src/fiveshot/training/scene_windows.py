@@ -1,7 +1,8 @@
 """From generated scenes to what the network is pretrained on: few-shot tasks, without a file on disk.
 
-A scene is a task as at test time: five shots as enrolment, and the windows of its query, with and without the
-target, other calls beside it. The same windows teach the SED head the types of calls.
+A scene is a task as at test time: five shots in the support, and the windows of its query, with and without the
+target, other calls beside it. Each type that is heard in its support makes another task of the same sound. The
+same windows teach the SED head the types of calls.
 """
 
 from __future__ import annotations
@@ -21,29 +22,33 @@ from fiveshot.core.normalisation import Normalisation
 from fiveshot.core.sections import number_or
 from fiveshot.data.feature_files import feature_array
 from fiveshot.data.features import feature_blocks
+from fiveshot.data.synthetic.call_types import NO_NUMBER
 from fiveshot.data.synthetic.scenes import Scene, SceneSettings, make_scene
+from fiveshot.data.synthetic.timeline import SHOTS
 from fiveshot.training.dataset import batches
 
+LEAST_SHOTS = 2  # of a further target of a scene
 NORMALISING = 64  # scenes from which the features' mean and deviation are taken
 
 
 @dataclass(frozen=True)
 class SceneTask:
-    """One scene as the network takes it.
+    """One scene as the network takes it: its windows, and the tasks that it holds.
+
+    The scene's own target is the first task. Other types that are heard in the support are further ones, and
+    what was a distractor is then the target.
 
     Attributes:
-        features: (windows, channels, frames, mels) float32, standardised.
+        features: (windows, channels, frames, mels) float32, standardised; the support's windows come first.
         types: (windows, frames) int64, 1.. for the SED types, 0 background, -1 ignored.
-        wanted: (windows, frames) int64, 1 target, 0 anything else, -1 ignored.
-        enrolment: (channels, enrolment frames, mels) float32, the shots, zero between them.
-        mask: (enrolment frames,) bool, where there is a shot.
+        enrolled: (tasks, support windows, frames) bool, where there is a shot.
+        wanted: (tasks, query windows, frames) int64, 1 target, 0 anything else, -1 ignored.
     """
 
     features: np.ndarray
     types: np.ndarray
+    enrolled: np.ndarray
     wanted: np.ndarray
-    enrolment: np.ndarray
-    mask: np.ndarray
 
 
 def scene_settings(config: Config) -> SceneSettings:
@@ -57,21 +62,70 @@ def features_of(sound: np.ndarray, config: Config) -> np.ndarray:
     return feature_array(blocks, config.features, "a generated scene").astype(np.float32)
 
 
-def scene_task(scene: Scene, config: Config, normalisation: Normalisation, seed: int) -> SceneTask:
-    """Cut the query of a scene into windows, and its shots into an enrolment.
+def scene_task(
+    scene: Scene, config: Config, normalisation: Normalisation, seed: int, tasks: int
+) -> SceneTask:
+    """Cut a scene into windows, and find what can be a target in it.
 
     Args:
-        seed: of what is drawn beside the scene: how many of the shots enrol it, and which part of long ones.
+        seed: of what is drawn beside the scene: the further targets, and how many shots enrol each.
+        tasks: at most so many.
     """
     features = normalisation.apply(features_of(scene.sound, config))
-    n_frames = features.shape[1]
-    types, wanted = scene_labels(scene, n_frames, config)
-    start = int(frames_of(scene.shots[:, 0], scene.shots[:, 1], n_frames, config)[-1, 1])
-    frames = config.windows.frames
-    starts = start + np.arange((n_frames - start) // frames) * frames
-    at = starts[:, None] + np.arange(frames)
-    enrolment, mask = enrolment_of(features, scene, config, np.random.default_rng(seed))
-    return SceneTask(features[:, at].swapaxes(0, 1), types[at], wanted[at], enrolment, mask)
+    n_frames, frames = features.shape[1], config.windows.frames
+    spans = frames_of(scene.events.onset_s, scene.events.offset_s, n_frames, config)
+    begin = int(frames_of(scene.shots[:, 0], scene.shots[:, 1], n_frames, config)[-1, 1])
+    support = np.arange(-(-begin // frames)) * frames
+    query = begin + np.arange((n_frames - begin) // frames) * frames
+    inside = np.arange(frames)
+    rng = np.random.default_rng(seed)
+    found = scene_targets(scene, spans, begin, tasks, rng)
+    enrolled, wanted = [], []
+    for events in found:
+        shots = enrolling(spans[events & scene.events.known], begin, config, rng)
+        enrolled.append(covered(shots, n_frames)[support[:, None] + inside])
+        wanted.append(wanted_labels(spans, events, scene.events.known, n_frames)[query[:, None] + inside])
+    at = np.concatenate([support, query])[:, None] + inside
+    types = type_labels(scene, spans, n_frames, config)[at]
+    return SceneTask(features[:, at].swapaxes(0, 1), types, np.stack(enrolled), np.stack(wanted))
+
+
+def scene_targets(
+    scene: Scene, spans: np.ndarray, begin: int, tasks: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Which events each task is about: (events,) bool, the scene's own target first.
+
+    Args:
+        spans: frames of the events.
+        begin: first frame of the query.
+        tasks: at most so many; further ones are of types with at least `LEAST_SHOTS` events before it.
+    """
+    events = scene.events
+    others = []
+    for number in np.unique(events.type_number[~events.target]):
+        if number in (NO_NUMBER, scene.target):  # strangers are of many types; the target may also be far off
+            continue
+        own = (events.type_number == number) & ~events.target
+        if (spans[own & events.known, 1] <= begin).sum() >= LEAST_SHOTS:
+            others.append(own)
+    chosen = rng.permutation(len(others))[: tasks - 1]
+    return [events.target, *(others[i] for i in chosen)]
+
+
+def enrolling(spans: np.ndarray, begin: int, config: Config, rng: np.random.Generator) -> np.ndarray:
+    """The events before the query that enrol a target: the first five at most, now and then fewer of them."""
+    shots = spans[spans[:, 1] <= begin][:SHOTS]
+    if len(shots) > 1 and rng.random() < config.pretrain.fewer_shots_fraction:
+        shots = shots[rng.permutation(len(shots))[: rng.integers(1, len(shots))]]
+    return shots
+
+
+def covered(spans: np.ndarray, n_frames: int) -> np.ndarray:
+    """(n_frames,) bool: inside one of the spans."""
+    inside = np.zeros(n_frames, bool)
+    for first, end in spans:
+        inside[first:end] = True
+    return inside
 
 
 def frames_of(onset_s: np.ndarray, offset_s: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
@@ -80,45 +134,29 @@ def frames_of(onset_s: np.ndarray, offset_s: np.ndarray, n_frames: int, config: 
     return event_frames(onset_s, offset_s, rate, n_frames, padding_s)
 
 
-def scene_labels(scene: Scene, n_frames: int, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of every frame: types and wanted of `SceneTask`, each (n_frames,).
-
-    Where calls of two types overlap, the type is ignored; the target is wanted wherever it is heard.
-    """
+def type_labels(scene: Scene, spans: np.ndarray, n_frames: int, config: Config) -> np.ndarray:
+    """Types of every frame, (n_frames,): ignored where calls of two types overlap, or nobody knows."""
     events, limit = scene.events, config.pretrain.sed_types
-    spans = frames_of(events.onset_s, events.offset_s, n_frames, config)
-    types, wanted = np.zeros(n_frames, np.int64), np.zeros(n_frames, np.int64)
+    types = np.zeros(n_frames, np.int64)
     for (first, end), number in zip(spans, events.type_number, strict=True):
         own = number + 1 if 0 <= number < limit else IGNORED
         before = types[first:end]
         types[first:end] = np.where((before == 0) | (before == own), own, IGNORED)
-    for known in (False, True):  # what is known wins over what is not
-        for first, end in spans[events.target & (events.known == known)]:
-            wanted[first:end] = 1 if known else IGNORED
-    for first, end in spans[~events.known]:
-        types[first:end] = IGNORED
-    return types, wanted
+    types[covered(spans[~events.known], n_frames)] = IGNORED
+    return types
 
 
-def enrolment_of(
-    features: np.ndarray, scene: Scene, config: Config, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shots side by side, a few zero frames around each: enrolment and mask of `SceneTask`."""
-    settings = config.pretrain
-    spans = frames_of(scene.shots[:, 0], scene.shots[:, 1], features.shape[1], config)
-    if rng.random() < settings.fewer_shots_fraction:
-        spans = spans[rng.permutation(len(spans))[: rng.integers(1, len(spans))]]
-    gap, total = 4, settings.enrolment_frames
-    longest = total // len(spans) - gap
-    enrolment = np.zeros((features.shape[0], total, features.shape[2]), np.float32)
-    mask, at = np.zeros(total, bool), gap // 2
-    for first, end in spans:
-        length = min(end - first, longest)
-        first += rng.integers(end - first - length + 1)
-        enrolment[:, at : at + length] = features[:, first : first + length]
-        mask[at : at + length] = True
-        at += length + gap
-    return enrolment, mask
+def wanted_labels(spans: np.ndarray, target: np.ndarray, known: np.ndarray, n_frames: int) -> np.ndarray:
+    """1 wherever the target is heard, -1 where it is not certain, (n_frames,).
+
+    Args:
+        spans: frames of all events.
+        target, known: (events,) bool, which are the target's, and which the annotator knows.
+    """
+    wanted = np.zeros(n_frames, np.int64)
+    wanted[covered(spans[target & ~known], n_frames)] = IGNORED
+    wanted[covered(spans[target & known], n_frames)] = 1
+    return wanted
 
 
 def scenes_normalisation(config: Config) -> Normalisation:
@@ -137,9 +175,12 @@ def scenes_normalisation(config: Config) -> Normalisation:
 class SceneDataset(Dataset):
     """The tasks of these scene numbers, computed when they are asked for."""
 
-    def __init__(self, numbers: range, config: Config, normalisation: Normalisation, purpose: str) -> None:
+    def __init__(
+        self, numbers: range, config: Config, normalisation: Normalisation, purpose: str, tasks: int
+    ) -> None:
         self.numbers, self.config, self.normalisation = numbers, config, normalisation
         self.seed, self.settings = seed_of(config.seed, purpose), scene_settings(config)
+        self.tasks = tasks
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -147,34 +188,54 @@ class SceneDataset(Dataset):
     def __getitem__(self, item: int) -> SceneTask:
         number = self.numbers[item]
         scene = make_scene(self.seed, number, self.settings)
-        return scene_task(scene, self.config, self.normalisation, seed_of(self.seed, number))
+        return scene_task(
+            scene, self.config, self.normalisation, seed_of(self.seed, number), self.tasks
+        )
 
 
-def _joined(tasks: list[SceneTask]) -> dict[str, Tensor]:
-    """Tasks as one batch; `scene` says of each window which enrolment is its own."""
-    joined = {
-        name: np.concatenate([getattr(task, name) for task in tasks])
-        for name in ("features", "types", "wanted")
-    }
-    stacked = {name: np.stack([getattr(task, name) for task in tasks]) for name in ("enrolment", "mask")}
-    scene = np.repeat(np.arange(len(tasks)), [len(task.features) for task in tasks])
-    return {name: torch.from_numpy(value) for name, value in {**joined, **stacked, "scene": scene}.items()}
+def joined_scenes(scenes: list[SceneTask]) -> dict[str, Tensor]:
+    """Scenes as one batch, its windows and its tasks numbered through.
+
+    Returns:
+        features, types: of all windows.
+        enrolled (pairs, frames) with enrolled_task and enrolled_window, (pairs,): shots of a task in a window.
+        wanted (pairs, frames) with wanted_task and wanted_window: labels of a task in a window.
+        task_scene (tasks,): whose task it is.
+    """
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("features", "types", "task_scene")
+    } | {f"{name}{index}": [] for name in ("enrolled", "wanted") for index in ("", "_task", "_window")}
+    windows, tasks = 0, 0
+    for number, scene in enumerate(scenes):
+        own = len(scene.enrolled)
+        parts["features"].append(scene.features)
+        parts["types"].append(scene.types)
+        parts["task_scene"].append(np.full(own, number))
+        for name, first in (("enrolled", 0), ("wanted", scene.enrolled.shape[1])):
+            labels = getattr(scene, name)
+            task, window = np.indices(labels.shape[:2]).reshape(2, -1)
+            parts[name].append(labels.reshape(-1, labels.shape[-1]))
+            parts[f"{name}_task"].append(tasks + task)
+            parts[f"{name}_window"].append(windows + first + window)
+        windows, tasks = windows + len(scene.features), tasks + own
+    return {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}
 
 
 def scene_batches(
-    numbers: range, config: Config, normalisation: Normalisation, purpose: str, backend: Backend
+    numbers: range, config: Config, normalisation: Normalisation, purpose: str, backend: Backend, tasks: int
 ) -> Iterator[dict[str, Tensor]]:
     """Batches of `pretrain.scenes_per_step` scenes on the backend's device, in the order of their numbers.
 
     Args:
         purpose: of the scenes, from which their seed follows; the title of the progress bar as well.
+        tasks: of each scene, at most.
     """
-    dataset = SceneDataset(numbers, config, normalisation, purpose)
+    dataset = SceneDataset(numbers, config, normalisation, purpose, tasks)
     automatic = max(1, available_cores() - 1) if backend.device.type == "cuda" else 1
     loader = DataLoader(
         dataset,
         batch_size=config.pretrain.scenes_per_step,
-        collate_fn=_joined,
+        collate_fn=joined_scenes,
         num_workers=number_or(config.compute.workers, automatic),
         pin_memory=backend.device.type == "cuda",
     )

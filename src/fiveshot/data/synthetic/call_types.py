@@ -21,7 +21,7 @@ from fiveshot.data.synthetic.families import FAMILIES, Element, draw_elements
 NO_NUMBER = -1  # of a type outside the bank
 EXACT_SHARE = 0.2  # of the types whose renditions are exact copies
 COMMON_SHARE = 0.8  # of the types whose length is in COMMON_S
-COMMON_S, ALL_S = (0.03, 3.0), (0.01, 15.0)
+COMMON_S, ALL_S = (0.02, 2.5), (0.01, 15.0)
 # What the loosest types reach, as standard deviations.
 LOOSEST = {"length": 0.35, "pitch": 0.16, "sweep": 0.45, "rhythm": 0.3, "timbre": 3.0}
 FREE_ABOVE = 0.3  # looseness from which renditions may have contours and numbers of elements of their own
@@ -115,10 +115,12 @@ def draw_type(
 ) -> CallType:
     """A type drawn from `rng`; by default a stranger outside the bank."""
     names = families or tuple(FAMILIES)
-    shares = np.array([FAMILIES[name].share for name in names])
-    family = str(rng.choice(names, p=shares / shares.sum()))
-    bounds = COMMON_S if chance(rng, COMMON_SHARE) else ALL_S
-    elements = draw_elements(rng, family, log_uniform(rng, *bounds))
+    duration_s = log_uniform(rng, *(COMMON_S if chance(rng, COMMON_SHARE) else ALL_S))
+    # the length first, then a family that has such calls: short ones are as common as they are asked for
+    fitting = [name for name in names if FAMILIES[name].has(duration_s)] or names
+    shares = np.array([FAMILIES[name].share for name in fitting])
+    family = str(rng.choice(fitting, p=shares / shares.sum()))
+    elements = draw_elements(rng, family, duration_s)
     low, high = looseness
     drawn = low if chance(rng, EXACT_SHARE) else float(low + (high - low) * rng.random() ** 1.5)
     spread = Variation(**{name: drawn * most * rng.uniform(0.2, 1) for name, most in LOOSEST.items()})

@@ -61,6 +61,10 @@ class Family:
     pitch_hz: tuple[float, float]
     share: float = 1.0
 
+    def has(self, duration_s: float) -> bool:
+        """Whether there are calls of this length in it."""
+        return self.duration_s[0] <= duration_s <= self.duration_s[1]
+
 
 def draw_elements(rng: np.random.Generator, family: str, duration_s: float) -> tuple[Element, ...]:
     """The elements of a new type of this family.
@@ -69,9 +73,8 @@ def draw_elements(rng: np.random.Generator, family: str, duration_s: float) -> t
         duration_s: wanted length of the call; drawn again where the family has no such calls.
     """
     chosen = FAMILIES[family]
-    shortest_s, longest_s = chosen.duration_s
-    if not shortest_s <= duration_s <= longest_s:
-        duration_s = log_uniform(rng, shortest_s, longest_s)
+    if not chosen.has(duration_s):
+        duration_s = log_uniform(rng, *chosen.duration_s)
     if family == "phrase":
         return _phrase(rng, duration_s)
     return (_dressed(rng, chosen.draw(rng, duration_s, log_uniform(rng, *chosen.pitch_hz))),)

@@ -107,12 +107,12 @@ def _companions(
     base_db: float,
     settings: SceneSettings,
 ) -> list[Stream]:
-    """One to five other syllables of the target's song: of the bank, and now and then a relative."""
+    """One to eight other syllables of the target's song: of the bank, and now and then a relative."""
     numbers = [int(n) for n in rng.integers(settings.types, size=30) if n not in taken]
     drawn = (call_type(seed, n, settings.looseness, settings.families) for n in dict.fromkeys(numbers))
     short = (kind for kind in drawn if kind.duration_s < LONGEST_SYLLABLE_S)
-    kinds = list(islice(short, int(rng.integers(1, 6))))
-    if not kinds or chance(rng, 0.3):
+    kinds = list(islice(short, int(rng.integers(1, 9))))
+    if not kinds or chance(rng, 0.5):
         kinds.append(relative(target.call_type, rng))
     levels_db = base_db + rng.normal(0, 3, len(kinds))
     return [

@@ -26,6 +26,8 @@ __all__ = ["Scene", "SceneEvents", "SceneSettings", "make_scene"]
 ATTEMPTS = 20  # scenes whose five shots did not come about are drawn again
 LEVEL_CHANGE = (0.3, 3.0)  # factor of the level in another place
 FADE = 1024  # samples over which the place changes
+CUT_SHARE = 0.5  # of the changes of place that come at once
+SHORTEST_PART_S = 2.0  # between two changes of place, so that its level can be measured
 MOST_RAISED_DB = 15.0  # of a call that the background would hide
 
 
@@ -77,7 +79,7 @@ def _rendered(plan: Plan, rng: np.random.Generator, settings: SceneSettings) -> 
     for call in plan.calls:
         start = round(call.start_s * rate)
         wave = call.rendition.sound[: max(0, samples - start)]
-        part = int(len(starts) > 1 and start >= starts[1])
+        part = int(np.searchsorted(starts, start, side="right")) - 1
         amplitude = _amplitude(call, levels[part], starts[part] / rate, plan.limit_db)
         sound[start : start + wave.size] += np.float32(amplitude) * wave
         if sent is not None:
@@ -90,16 +92,26 @@ def _rendered(plan: Plan, rng: np.random.Generator, settings: SceneSettings) -> 
 def _background(
     rng: np.random.Generator, samples: int, query: int, settings: SceneSettings
 ) -> tuple[np.ndarray, list[int]]:
-    """The background, and the first samples of its parts: two where the place changes after the support."""
+    """The background, and the first samples of its parts: several where the place changes.
+
+    The first change is at the end of the support, further ones anywhere in the query.
+    """
     rate = settings.sample_rate
     sound = background(rng, samples, rate, settings.layers, settings.textures)
-    if not chance(rng, settings.another_place) or query + FADE >= samples:
+    if not chance(rng, settings.another_place) or query + SHORTEST_PART_S * rate >= samples:
         return sound, [0]
-    other = background(rng, samples - query, rate, settings.layers, settings.textures)
-    other *= np.float32(log_uniform(rng, *LEVEL_CHANGE))
-    fade = np.minimum(np.arange(other.size, dtype=np.float32) / FADE, 1)
-    sound[query:] += fade * (other - sound[query:])
-    return sound, [0, query]
+    changes = [query, *(int(at) for at in rng.integers(query, samples, rng.poisson(settings.more_places)))]
+    starts = [0]
+    for start in sorted(changes):
+        if min(start - starts[-1], samples - start) < SHORTEST_PART_S * rate and start != query:
+            continue
+        other = background(rng, samples - start, rate, settings.layers, settings.textures)
+        other *= np.float32(log_uniform(rng, *LEVEL_CHANGE))
+        fade = 1 if chance(rng, CUT_SHARE) else FADE  # files that were joined, or a slow change
+        rise = np.minimum(np.arange(1, other.size + 1, dtype=np.float32) / fade, 1)
+        sound[start:] += rise * (other - sound[start:])
+        starts.append(start)
+    return sound, starts
 
 
 def _amplitude(call: Placed, levels: BackgroundLevels, part_start_s: float, limit_db: float) -> float:

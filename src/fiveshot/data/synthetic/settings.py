@@ -39,6 +39,7 @@ class SceneSettings:
         layers: fewest and most textures of a background.
         textures: names of the textures to choose from; empty: all.
         another_place: probability that background and level change at the end of the support.
+        more_places: how often they change again in the query of such a scene, on average.
         recorder: how often a recording is reverberated, clipped and so on.
         audible_db: range from which an annotator's limit is drawn: fainter calls are not known;
             short and noisy ones need a few dB more (`annotator.hearing_db`).
@@ -58,7 +59,7 @@ class SceneSettings:
     rate_per_min: tuple[float, float] = (2.0, 120.0)
     empty_query: float = 0.15
     chains: float = 0.35
-    songs: float = 0.3
+    songs: float = 0.5
     bank_types: tuple[int, int] = (2, 6)
     bank_rate_per_min: tuple[float, float] = (4.0, 40.0)
     relatives: float = 0.6
@@ -68,7 +69,8 @@ class SceneSettings:
     overlap: float = 0.08
     layers: tuple[int, int] = (1, 4)
     textures: tuple[str, ...] = ()
-    another_place: float = 0.25
+    another_place: float = 0.4
+    more_places: float = 1.5
     recorder: RecorderChances = field(default_factory=RecorderChances)
     audible_db: tuple[float, float] = (-6.0, 0.0)
     slack_s: tuple[float, float] = (0.002, 0.3)
