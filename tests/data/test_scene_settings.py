@@ -164,7 +164,23 @@ def test_another_place_changes_the_background_at_the_end_of_the_support():
         return float(np.abs(spectrum_db(scene.sound[:query]) - spectrum_db(scene.sound[query:])).mean())
 
     quiet = {"bank_types": (0, 0), "textures": ("coloured", "self_noise", "hum", "traffic")}
-    assert total(some(another_place=1.0, **quiet), change_db) > 2 * total(some(**quiet), change_db)
+    changed = some(another_place=1.0, more_places=0.0, **quiet)
+    assert total(changed, change_db) > 2 * total(some(**quiet), change_db)
+
+
+def test_the_place_changes_again_within_the_query():
+    def levels(scene: Scene) -> int:
+        """Jumps of the level from one tenth of a second to the next that no steady background makes."""
+        query = scene.sound[round(scene.query_start_s * scene.sample_rate) + 2048 :]
+        tenths = query[: query.size // 2048 * 2048].reshape(-1, 2048).std(axis=1)
+        return int((np.abs(np.diff(np.log(tenths + 1e-9))) > np.log(1.5)).sum())
+
+    silent = {
+        "bank_types": (0, 0), "textures": ("self_noise",), "empty_query": 1.0, "chains": 0.0, "songs": 0.0,
+        "query_s": 40.0, "another_place": 1.0,
+    }  # fmt: skip
+    assert total(some(more_places=0.0, **silent), levels) == 0
+    assert total(some(more_places=8.0, **silent), levels) > 8
 
 
 def test_textures_and_layers_decide_the_background():
@@ -212,7 +228,7 @@ OTHER_VALUES = {
     "snr_db": (0.0, 10.0), "families": ("jumps",), "looseness": (0.9, 1.0), "individuals": (6, 6),
     "rate_per_min": (50.0, 60.0), "empty_query": 1.0, "chains": 1.0, "songs": 1.0, "bank_types": (2, 2),
     "bank_rate_per_min": (50.0, 60.0), "relatives": 3.0, "strangers": 3.0, "far": 1.0, "overlap": 1.0,
-    "layers": (3, 3), "textures": ("surf",), "another_place": 1.0,
+    "layers": (3, 3), "textures": ("surf",), "another_place": 1.0, "more_places": 9.0,
     "recorder": RecorderChances(1, 1, 1, 1, 1, 1, 1),
     "audible_db": (5.0, 6.0), "slack_s": (0.1, 0.2), "fill": 1.0,
 }  # fmt: skip
@@ -223,7 +239,9 @@ def test_every_knob_changes_some_scene(knob):
     def everything(scenes: list[Scene]) -> list[bytes]:
         return [scene.sound.tobytes() + scene.events.offset_s.tobytes() for scene in scenes]
 
-    assert everything(some(6, **{knob: OTHER_VALUES[knob]})) != everything(some(6))
+    others = {"another_place": 1.0} if knob == "more_places" else {}  # it counts where the place changes at all
+    changed = some(6, **others, **{knob: OTHER_VALUES[knob]})
+    assert everything(changed) != everything(some(6, **others))
 
 
 def test_settings_that_make_no_scene_are_refused():
