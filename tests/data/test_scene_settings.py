@@ -239,7 +239,9 @@ def test_every_knob_changes_some_scene(knob):
     def everything(scenes: list[Scene]) -> list[bytes]:
         return [scene.sound.tobytes() + scene.events.offset_s.tobytes() for scene in scenes]
 
-    others = {"another_place": 1.0} if knob == "more_places" else {}  # it counts where the place changes at all
+    others = (
+        {"another_place": 1.0} if knob == "more_places" else {}
+    )  # it counts where the place changes at all
     changed = some(6, **others, **{knob: OTHER_VALUES[knob]})
     assert everything(changed) != everything(some(6, **others))
 

@@ -110,7 +110,8 @@ def test_targets_are_the_mean_embeddings_of_the_shots_of_each_task():
     config = small_config(*SETTINGS, "pretrain.scene.bank_rate_per_min=[60.0, 80.0]")
     normalisation = scenes_normalisation(config)
     scenes = [
-        scene_task(make_scene(3, n, scene_settings(config)), config, normalisation, n, tasks=3) for n in (1, 4)
+        scene_task(make_scene(3, n, scene_settings(config)), config, normalisation, n, tasks=3)
+        for n in (1, 4)
     ]
     batch = joined_scenes(scenes)
     assert batch["task_scene"].tolist() == [0] * len(scenes[0].enrolled) + [1] * len(scenes[1].enrolled)

@@ -188,9 +188,7 @@ class SceneDataset(Dataset):
     def __getitem__(self, item: int) -> SceneTask:
         number = self.numbers[item]
         scene = make_scene(self.seed, number, self.settings)
-        return scene_task(
-            scene, self.config, self.normalisation, seed_of(self.seed, number), self.tasks
-        )
+        return scene_task(scene, self.config, self.normalisation, seed_of(self.seed, number), self.tasks)
 
 
 def joined_scenes(scenes: list[SceneTask]) -> dict[str, Tensor]:
@@ -202,9 +200,9 @@ def joined_scenes(scenes: list[SceneTask]) -> dict[str, Tensor]:
         wanted (pairs, frames) with wanted_task and wanted_window: labels of a task in a window.
         task_scene (tasks,): whose task it is.
     """
-    parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("features", "types", "task_scene")
-    } | {f"{name}{index}": [] for name in ("enrolled", "wanted") for index in ("", "_task", "_window")}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "types", "task_scene")} | {
+        f"{name}{index}": [] for name in ("enrolled", "wanted") for index in ("", "_task", "_window")
+    }
     windows, tasks = 0, 0
     for number, scene in enumerate(scenes):
         own = len(scene.enrolled)
