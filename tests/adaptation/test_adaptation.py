@@ -64,8 +64,10 @@ def scores_of(branch, episode, progress=lambda n: None):
 
 
 def fitted(branch, *changes, seed=7, progress=lambda n: None, te_vad="transformer", **given):
-    config = small_config(f"network.te_vad={te_vad}", *changes)
-    made = network(f"network.te_vad={te_vad}")
+    head = [f"network.te_vad={te_vad}"]
+    if te_vad == "convolutional":
+        head += ["network.te_vad_resolution=step", "network.convolution_channels=32"]
+    config, made = small_config(*head, *changes), network(*head)
     episode = episode_of(config, made, seed=seed, replay=training_windows(config, made), **given)
     return scores_of(branch, episode, progress)
 
@@ -100,6 +102,14 @@ def test_the_te_vad_branch_finds_bright_events(kind):
     assert np.median(inside) > 0.7 and np.median(outside) < 0.3
     assert inside.mean() > 0.6 and outside.mean() < 0.35
     assert 0.5 < found.confidence_level <= 1
+
+
+@pytest.mark.parametrize("branch", ["sed", "te_vad"])
+def test_without_steps_the_shots_alone_decide(branch):
+    steps = []
+    found = fitted(branch, f"finetune.{branch}.steps=0", te_vad="convolutional", progress=steps.append)
+    inside, outside = inside_and_outside(found.probability)
+    assert np.quantile(inside, 0.1) > np.quantile(outside, 0.9) and steps == []
 
 
 @pytest.mark.parametrize("branch", ["sed", "te_vad"])

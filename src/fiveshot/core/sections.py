@@ -311,7 +311,7 @@ class PseudoLabels(Section):
 class SedConfig(Section):
     """Fine-tuning of the SED branch on one recording."""
 
-    steps: PositiveInt
+    steps: Count
     windows_per_step: PositiveInt
     head_learning_rate: LearningRate
     encoder_learning_rate: Annotated[float, Field(ge=0, le=1e30)]
@@ -328,7 +328,7 @@ class SedConfig(Section):
 class TeVadConfig(Section):
     """Fine-tuning of the TE-VAD branch on one recording."""
 
-    steps: PositiveInt
+    steps: Count
     windows_per_step: PositiveInt
     learning_rate: LearningRate
     enrolment_mask: Literal["embeddings", "features"]

@@ -1,8 +1,8 @@
 """From generated scenes to what the network is pretrained on: few-shot tasks, without a file on disk.
 
-A scene is a task as at test time: five shots in the support, and the windows of its query, with and without the
-target, other calls beside it. Each type that is heard in its support makes another task of the same sound. The
-same windows teach the SED head the types of calls.
+A scene is a task as at test time: five shots in the support, and the windows of its query, with and without
+the target, other calls beside it. Each type that is heard in its support makes another task of the same
+sound. The same windows teach the SED head the types of calls.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ def joined_scenes(scenes: list[SceneTask]) -> dict[str, Tensor]:
 
     Returns:
         features, types: of all windows.
-        enrolled (pairs, frames) with enrolled_task and enrolled_window, (pairs,): shots of a task in a window.
-        wanted (pairs, frames) with wanted_task and wanted_window: labels of a task in a window.
+        enrolled (pairs, frames), enrolled_task and enrolled_window (pairs,): shots of a task in a window.
+        wanted (pairs, frames), wanted_task and wanted_window (pairs,): labels of a task in a window.
         task_scene (tasks,): whose task it is.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "types", "task_scene")} | {
