@@ -230,6 +230,30 @@ def test_what_is_left_of_a_shot_behind_its_end_is_too_short_to_be_an_event():
     assert detect(probabilities(steps(400, (QUERY - 20, QUERY + 3))), settings_of()) == []
 
 
+@pytest.mark.parametrize("decoder", ["threshold", "duration"])
+def test_relative_to_the_shots_a_method_that_is_sure_of_nothing_finds_the_same(decoder):
+    found = QUERY + np.array([[10, 30], [60, 80]])
+    values = steps(QUERY + 120, *(shots() * RATE).astype(int), *found, high=0.8, low=0.0)
+    on = settings_of("scale=shots", f"decoder={decoder}", "threshold.mode=fixed")
+    events = [spans_of(detect(probabilities(factor * values), on)) for factor in (1.0, 0.1)]
+    assert events[0] == events[1] == [tuple(span) for span in found.tolist()]
+    assert spans_of(detect(probabilities(0.1 * values), settings_of("threshold.mode=fixed"))) == []
+
+
+def test_relative_to_the_shots_the_median_shot_is_one_and_nothing_is_more():
+    values = steps(QUERY + 60, *(shots() * RATE).astype(int), (QUERY + 10, QUERY + 30), high=0.5, low=0.05)
+    values[:SHOT], values[QUERY + 10 : QUERY + 30] = 0.01, 0.9  # one shot of five is not found at all
+    probability, level = fuse(probabilities(values, level=0.4), settings_of("scale=shots"))
+    assert probability[2 * SHOT] == pytest.approx(1.0) and probability[QUERY + 20] == 1.0
+    assert probability[QUERY] == pytest.approx(0.1) and level == pytest.approx(0.8)
+
+
+def test_shots_that_were_not_found_raise_no_noise():
+    values = np.full(QUERY + 60, 1e-4)
+    probability, _ = fuse(probabilities(values), settings_of("scale=shots"))
+    assert probability.max() < 0.01
+
+
 def test_confidence_is_the_mean_probability_of_the_event():
     values = steps(400)
     values[250:280] = np.linspace(0.6, 0.9, 30)

@@ -201,6 +201,7 @@ class Call:
             "label": label,
             "scores": kept.relative_to(self.output / CACHE).as_posix(),
             "threshold": scores.threshold(self.listing.settings()),
+            "scale": scores.config.detect.scale,
             "events": as_rows(events),
             "near": as_rows(near),
             "shots": as_rows(shots.shots.where(shots.shots.value == "POS") if here else nothing),

@@ -370,6 +370,7 @@ class Detect(Section):
     """From P(POS) per frame to events."""
 
     methods: MethodNames
+    scale: Literal["probability", "shots"]
     decoder: Literal["threshold", "duration"]
     threshold: Threshold
     median_frames: MedianFrames

@@ -72,9 +72,10 @@ def draw_recording(run: Run, config: Config, recording: Recording, detected: np.
 
 def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
     """P(POS) of every listed method, their mean, and the similarity where it counts: (n_frames,) each."""
-    curves = {name: scores.branches[name] for name in config.detect.methods}
-    if len(curves) > 1:
-        curves["mean"] = fuse(scores, config.detect)[0]
+    names, mean = config.detect.methods, fuse(scores, config.detect)[0]
+    curves = {names[0]: mean}
+    if len(names) > 1:
+        curves = {name: scores.branches[name] for name in names} | {"mean": mean}
     if config.detect.min_similarity > 0:
         curves["similarity"] = np.clip(scores.similarity, 0, 1)
     return curves

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import median_filter
 
@@ -11,23 +13,40 @@ from fiveshot.detection.duration_decoder import decode_events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
 
+LEAST_LEVEL = 0.02  # of P(POS) of shots: with less, nothing was learnt from them, and noise would be raised
 SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
 
 
-def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
-    """Mean P(POS), (n_frames,), and mean θ of the methods that are listed in the settings."""
-    names = settings.methods
+def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.ndarray, float]:
+    """Mean P(POS), (n_frames,), and mean θ of these methods.
+
+    Args:
+        names: of the methods.
+        scale: probability; or shots: relative to P(POS) of the shots, of which the median is 1. What a method
+            says of calls differs from recording to recording, for short ones tenfold; what it says of a call
+            like the shots differs less from what it says of the shots.
+    """
     probability = np.mean([scores.branches[name] for name in names], axis=0)
-    return probability, float(np.mean([scores.levels[name] for name in names]))
+    level = float(np.mean([scores.levels[name] for name in names]))
+    if scale == "probability":
+        return probability, level
+    own = max(shot_level(probability, scores.shot_frames), LEAST_LEVEL)
+    return np.clip(probability / own, 0, 1), min(level / own, 1.0)
 
 
-def mean_probability(scores: FrameScores) -> np.ndarray:
-    """Mean P(POS) of every method that is there: (n_frames,)."""
-    return np.mean(list(scores.branches.values()), axis=0)
+def shot_level(probability: np.ndarray, shot_frames: np.ndarray) -> float:
+    """The median over the shots, (shots, 2) first and end frame, of the mean P(POS) of each."""
+    values = [probability[first:end].mean() for first, end in shot_frames if first < min(end, len(probability))]
+    return float(np.median(values)) if values else 1.0
+
+
+def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
+    """The same of the methods and on the scale that the settings name."""
+    return fused(scores, settings.methods, settings.scale)
 
 
 def threshold(level: float, settings: Detect) -> float:
-    """The P(POS) above which a frame is part of an event."""
+    """The P(POS), on the scale of the settings, above which a frame is part of an event."""
     rule = settings.threshold
     return rule.value if rule.mode == "fixed" else max(level - rule.margin, rule.value)
 

@@ -11,7 +11,7 @@ from fiveshot.core.files import read_json
 from fiveshot.core.provenance import fingerprint
 from fiveshot.core.yaml import to_yaml
 from fiveshot.detection.frame_scores import FrameScores
-from fiveshot.detection.postprocess import mean_probability
+from fiveshot.detection.postprocess import fused
 from fiveshot.detection.results import CACHE, REPORT, RESULTS, events_of
 from fiveshot.report.content import Content, Track
 from fiveshot.report.page import write_page
@@ -42,6 +42,7 @@ def _content(folder: Path, stored: Any) -> Content:
         start = datetime.fromisoformat(recording["start"]) if recording["start"] else None
         for track in recording["tracks"]:
             scores = FrameScores.read(folder / CACHE / track["scores"])
+            probability, _ = fused(scores, list(scores.branches), str(track["scale"]))
             label = str(track["label"])
             tracks.append(
                 Track(
@@ -54,7 +55,7 @@ def _content(folder: Path, stored: Any) -> Content:
                     near=events_of(track["near"], label),
                     shots=events_of(track["shots"], label),
                     truth=events_of(track["truth"], label),
-                    probability=mean_probability(scores)[scores.before_frames :],
+                    probability=probability[scores.before_frames :],
                     frame_rate=scores.frame_rate,
                     threshold=float(track["threshold"]),
                     marks=events_of(track["marks"], label),
