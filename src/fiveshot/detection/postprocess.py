@@ -36,7 +36,9 @@ def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.nda
 
 def shot_level(probability: np.ndarray, shot_frames: np.ndarray) -> float:
     """The median over the shots, (shots, 2) first and end frame, of the mean P(POS) of each."""
-    values = [probability[first:end].mean() for first, end in shot_frames if first < min(end, len(probability))]
+    values = [
+        probability[first:end].mean() for first, end in shot_frames if first < min(end, len(probability))
+    ]
     return float(np.median(values)) if values else 1.0
 
 
