@@ -33,7 +33,7 @@ from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.postprocess import detect, fuse, threshold
 from fiveshot.network.checkpoint import load_network
 from fiveshot.run.folder import Run
-from fiveshot.training.replay import needs_replay, no_replay, read_replay
+from fiveshot.training.replay import stored_replay
 
 
 def load_config(override: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -164,10 +164,8 @@ class Detector:
         config = load_saved_config(files.config, settings)
         backend = choose_backend(config.compute)
         network, info = load_network(files.best, config)
-        if not needs_replay(config):
-            return cls(make_learner(network, info, no_replay, config, backend))
-        replay = read_replay(files.best, info, config)
-        return cls(make_learner(network, info, lambda: replay, config, backend))
+        replay = stored_replay(files.best, info, config)
+        return cls(make_learner(network, info, replay, config, backend))
 
     def score(
         self,

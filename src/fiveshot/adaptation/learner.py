@@ -22,7 +22,7 @@ from fiveshot.network.checkpoint import CheckpointInfo, load_network, mark_of
 from fiveshot.network.model import FewShotNetwork
 from fiveshot.run.folder import Run
 from fiveshot.training.loop import changed
-from fiveshot.training.replay import Replay, draw_replay, needs_replay, no_replay, read_replay
+from fiveshot.training.replay import Replay, draw_replay, stored_replay
 from fiveshot.training.windows import LabelledFile, labelled_files
 
 log = logging.getLogger("fiveshot")
@@ -124,20 +124,15 @@ def load_learner(
         FiveshotError: no checkpoint, or one of other features, network or classes; no training windows.
     """
     network, info = load_network(run.best, config)
-    if not needs_replay(config):
-        _log_differences(info, None, config)
-        return make_learner(network, info, no_replay, config, backend), Problems(strict)
     try:
-        read_replay(run.best, info, config)  # all of it, so that damage is found before anything is computed
+        replay = stored_replay(run.best, info, config)
     except FiveshotError as error:
         if not train:
             raise
         log.info("training windows are drawn again from the training features: %s", error)
     else:
         _log_differences(info, None, config)
-        return make_learner(
-            network, info, lambda: read_replay(run.best, info, config), config, backend
-        ), Problems(strict)
+        return make_learner(network, info, replay, config, backend), Problems(strict)
     files, classes, problems = labelled_files(run, config, train, strict)
     if info.classes != classes:
         raise FiveshotError(

@@ -7,6 +7,7 @@ needs no training corpus.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,11 +131,6 @@ def needs_replay(config: Config) -> bool:
     return "sed" in config.detect.methods and max(weights) > 0
 
 
-def no_replay() -> Replay:
-    """The training windows of settings that learn from none; nobody asks for them."""
-    raise FiveshotError("finetune.sed.replay.weight is 0: there are no training windows.")
-
-
 def has_replay(checkpoint: Path, config: Config) -> bool:
     """Whether windows that were drawn with these settings lie beside a checkpoint; only settings are read."""
     with suppress(FiveshotError), _opened(replay_path(checkpoint)) as file:
@@ -168,6 +164,24 @@ def read_replay(checkpoint: Path, info: CheckpointInfo, config: Config) -> Repla
             "stage with these, which only rewrites this file where nothing else changed."
         )
     return replay
+
+
+def stored_replay(checkpoint: Path, info: CheckpointInfo, config: Config) -> Callable[[], Replay]:
+    """What gives the windows beside a checkpoint: read now, as a whole, so that damage is found early.
+
+    Settings that learn from none need none; then nobody asks for them.
+
+    Raises:
+        FiveshotError: as `read_replay`, where the settings need them.
+    """
+    if not needs_replay(config):
+        return _no_replay
+    replay = read_replay(checkpoint, info, config)
+    return lambda: replay
+
+
+def _no_replay() -> Replay:
+    raise FiveshotError("finetune.sed.replay.weight is 0: there are no training windows.")
 
 
 def class_crops(
