@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_corpus
 
-from bench import branches
+from bench import branches, calibration
 from fiveshot.core.config import load_config, save_config
 from fiveshot.core.provenance import Provenance
 from fiveshot.data.corpus import read_corpus
@@ -82,3 +82,16 @@ def test_runs_with_one_branch_are_scored_by_it_alone(finished, capsys):
         alone.write(scores_path(finished, recording), SOURCES)
     found = table(capsys, finished.folder)
     assert found.startswith("sed") and "te_vad" not in found and "+" not in found
+
+
+def test_calibration_is_the_distance_of_confidence_and_share_of_true_events_in_each_bin():
+    confidence = np.array([0.15, 0.15, 0.95, 0.95, 0.95, 1.0])
+    correct = np.array([False, True, True, True, True, False])
+    table, error = calibration.calibration(confidence, correct)
+    assert table["events"].tolist() == [2, 4] and table["true"].tolist() == [0.5, 0.75]
+    assert error == pytest.approx((2 * abs(0.15 - 0.5) + 4 * abs(3.85 / 4 - 0.75)) / 6)
+
+
+def test_calibration_reads_a_finished_run(finished, capsys):
+    confidence, correct = calibration.events_of(finished.folder, ["detect.methods=[sed]"])
+    assert len(confidence) and correct.all() and (confidence > 0.5).all()
