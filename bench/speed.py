@@ -1,11 +1,13 @@
 """How fast each part of the work is on this machine, and how much memory it takes at its peak.
 
-    python bench/speed.py [--config config/cpu.yaml] [--out FILE.json] [--only ROW ...]
+    python bench/speed.py [--config config/cpu.yaml] [--only ROW ...] [--out FILE.json] [--markdown FILE.md]
 
 Each row runs in a process of its own, on generated data: noise has the cost of any other sound. Where there
 are two ways to the same numbers, both are run in turn in that process, and the row says how many times faster
 the second is and how far their results differ. With the network of config.yaml, which is the published one,
 rows that the published code was timed for say how many times faster they are.
+
+`--markdown docs/performance.md` writes machine and rows as a table into that page, between two marked lines.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ from speed_common import Bench, peak_memory_mb
 
 from fiveshot.core.compute import choose_backend
 from fiveshot.core.config import Config, load_config
+from fiveshot.core.errors import FiveshotError
 from fiveshot.run.cli import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- written by bench/speed.py: begin -->", "<!-- written by bench/speed.py: end -->"
 ROWS = {
     one.__name__: one
     for one in (
@@ -116,13 +120,41 @@ def _processor() -> str:
         return platform.processor()
 
 
+def markdown(about: dict[str, object], rows: dict[str, dict[str, float]]) -> str:
+    """Machine and rows as a Markdown table, a figure in each line."""
+    lines = [f"{about['date'][:10]}, {about['processor']}, {about['compute']}, torch {about['torch']};"]
+    lines += [f"`python bench/speed.py {about['call']}`", "", "| row | figure | value |", "|---|---|---|"]
+    for name, values in rows.items():
+        first = [f"`{name}`"] + [""] * (len(values) - 1)
+        lines += [
+            f"| {row} | {key} | {value:.4g} |"
+            for row, (key, value) in zip(first, values.items(), strict=True)
+        ]
+    return "\n".join(lines)
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the two marked lines of a page.
+
+    Raises:
+        FiveshotError: the page has no such lines.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(f"{END}\n")
+    if not (begin and end):
+        raise FiveshotError(f"{page}: has no lines {BEGIN} and {END}; put them where the table belongs.")
+    page.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
 def main(given: argparse.Namespace) -> int:
-    """Print the table; write the JSON when asked to."""
+    """Print the table; write it where asked to."""
     config = load_config(ROOT / "config.yaml", given.config, given.set)
     if given.inside:
         print(json.dumps(measure(given.inside, config)))
         return 0
-    about = machine(config) | {"config": str(given.config)}
+    call = [f"--config {os.path.relpath(given.config, ROOT)}", *(f"--set {text}" for text in given.set)]
+    call += [f"--only {' '.join(given.only)}"] if given.only else []
+    about = machine(config) | {"call": " ".join(call)}
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     passed_on = ["--config", str(given.config), *(word for s in given.set for word in ("--set", s))]
     rows = {}
@@ -136,6 +168,8 @@ def main(given: argparse.Namespace) -> int:
         )
     if given.out:
         given.out.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    if given.markdown:
+        put_into(given.markdown, markdown(about, rows))
     return 0
 
 
@@ -146,6 +180,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--set", action="append", default=[], metavar="key.sub=value")
     made.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW")
     made.add_argument("--out", type=Path, metavar="FILE.json")
+    made.add_argument("--markdown", type=Path, metavar="FILE.md")
     made.add_argument("--inside", choices=list(ROWS), help=argparse.SUPPRESS)
     return made
 

@@ -104,8 +104,15 @@ def test_a_row_runs_on_a_gpu(quick, monkeypatch, name):
 
 def test_the_table_is_written_with_the_machine_it_belongs_to(tmp_path, capfd):
     out = tmp_path / "speed.json"
-    made = speed.arguments().parse_args(["--only", "metric", "--out", str(out)])
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{speed.BEGIN}\nold\n{speed.END}\nafter\n", encoding="utf-8")
+    made = speed.arguments().parse_args(["--only", "metric", "--out", str(out), "--markdown", str(page)])
     assert speed.main(made) == 0
+    before, _, *table, _, after = page.read_text(encoding="utf-8").splitlines()
+    assert (before, after) == ("before", "after") and "old" not in table
+    assert sum(line.startswith("| ") for line in table) == 1 + len(
+        json.loads(out.read_text())["rows"]["metric"]
+    )
     written = json.loads(out.read_text())
     assert written["rows"]["metric"]["s"] > 0 and written["torch"] and written["date"]
     assert "metric" in capfd.readouterr().out
