@@ -200,9 +200,9 @@ def joined_scenes(scenes: list[SceneTask]) -> dict[str, Tensor]:
         wanted (pairs, frames), wanted_task and wanted_window (pairs,): labels of a task in a window.
         task_scene (tasks,): whose task it is.
     """
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "types", "task_scene")} | {
-        f"{name}{index}": [] for name in ("enrolled", "wanted") for index in ("", "_task", "_window")
-    }
+    names = ["features", "types", "task_scene"]
+    names += [f"{name}{index}" for name in ("enrolled", "wanted") for index in ("", "_task", "_window")]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     windows, tasks = 0, 0
     for number, scene in enumerate(scenes):
         own = len(scene.enrolled)
