@@ -98,7 +98,7 @@ class Scores:
             settings: `detect.key=value` each, in place of the run's.
 
         Returns:
-            Events with the mean P(POS) as confidence.
+            Events with the mean P(POS), on the scale of `detect.scale`, as confidence.
         """
         scores, config = self.frame_scores, self.config
         if settings:
@@ -109,12 +109,12 @@ class Scores:
         return Events.from_pairs(pairs, [row.confidence for row in rows])
 
     def threshold(self, settings: Sequence[str] = ()) -> float:
-        """The P(POS) above which a frame is part of an event."""
+        """The P(POS), on the scale of `detect.scale`, above which a frame is part of an event."""
         config = _with_settings(self.config.model_dump(mode="json"), settings)
         return threshold(fuse(self.frame_scores, config.detect)[1], config.detect)
 
     def probability(self) -> np.ndarray:
-        """The mean P(POS) of the methods: (n_frames,) of the recording."""
+        """The mean P(POS) of the methods, on the scale of `detect.scale`: (n_frames,) of the recording."""
         return fuse(self.frame_scores, self.config.detect)[0][self.frame_scores.before_frames :]
 
 
