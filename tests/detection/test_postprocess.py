@@ -249,9 +249,19 @@ def test_relative_to_the_shots_the_median_shot_is_one_and_nothing_is_more():
 
 
 def test_shots_that_were_not_found_raise_no_noise():
-    values = np.full(QUERY + 60, 1e-4)
+    values = np.full(QUERY + 60, 1e-3)
     probability, _ = fuse(probabilities(values), settings_of("scale=shots"))
-    assert probability.max() < 0.01
+    assert probability.max() < 0.02
+
+
+def test_each_method_has_its_own_scale_so_that_one_that_is_sure_of_noise_does_not_decide():
+    sure_of_all = steps(QUERY + 60, *(shots() * RATE).astype(int), high=0.96, low=0.73)
+    sure_of_little = steps(QUERY + 60, *(shots() * RATE).astype(int), high=0.16, low=0.002)
+    both = probabilities(sure_of_all, te_vad=sure_of_little.astype(np.float32))
+    settings = settings_of("methods=[sed,te_vad]", "scale=shots", "threshold.mode=fixed")
+    probability, _ = fuse(both, settings)
+    assert probability[SHOT // 2] == pytest.approx(1.0) and probability[QUERY + 10] < 0.5
+    assert detect(both, settings) == []
 
 
 def test_confidence_is_the_mean_probability_of_the_event():

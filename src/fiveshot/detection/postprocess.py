@@ -13,7 +13,7 @@ from fiveshot.detection.duration_decoder import decode_events
 from fiveshot.detection.frame_scores import FrameScores
 from fiveshot.detection.predictions import Detection
 
-LEAST_LEVEL = 0.02  # of P(POS) of shots: with less, nothing was learnt from them, and noise would be raised
+LEAST_LEVEL = 0.1  # of P(POS) of shots: with less, little was learnt from them, and noise would be raised
 SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
 
 
@@ -22,16 +22,20 @@ def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.nda
 
     Args:
         names: of the methods.
-        scale: probability; or shots: relative to P(POS) of the shots, of which the median is 1. What a method
-            says of calls differs from recording to recording, for short ones tenfold; what it says of a call
-            like the shots differs less from what it says of the shots.
+        scale: probability; or shots: of each method relative to its P(POS) of the shots, of which the median
+            is 1. What a method says of calls differs from recording to recording, for short ones tenfold;
+            what it says of a call like the shots differs less from what it says of the shots. Each has its
+            own scale, so that none that is sure of noise outvotes one that is sure of little.
     """
-    probability = np.mean([scores.branches[name] for name in names], axis=0)
-    level = float(np.mean([scores.levels[name] for name in names]))
-    if scale == "probability":
-        return probability, level
-    own = max(shot_level(probability, scores.shot_frames), LEAST_LEVEL)
-    return np.clip(probability / own, 0, 1), min(level / own, 1.0)
+    curves, levels = [], []
+    for name in names:
+        probability, level = scores.branches[name], scores.levels[name]
+        own = 1.0
+        if scale == "shots":
+            own = max(shot_level(probability, scores.shot_frames), LEAST_LEVEL)
+        curves.append(np.minimum(probability / own, 1) if own != 1 else probability)
+        levels.append(min(level / own, 1.0))
+    return np.mean(curves, axis=0), float(np.mean(levels))
 
 
 def shot_level(probability: np.ndarray, shot_frames: np.ndarray) -> float:
