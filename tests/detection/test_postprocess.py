@@ -1,5 +1,6 @@
 """From probabilities to events: each rule by itself, and times that come back where they were."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -262,6 +263,10 @@ def test_each_method_has_its_own_scale_so_that_one_that_is_sure_of_noise_does_no
     probability, _ = fuse(both, settings)
     assert probability[SHOT // 2] == pytest.approx(1.0) and probability[QUERY + 10] < 0.5
     assert detect(both, settings) == []
+    geometric = settings_of("methods=[sed,te_vad]", "scale=shots", "fusion=geometric")
+    probability, level = fuse(replace(both, levels={"sed": 0.8, "te_vad": 0.1}), geometric)
+    assert probability[QUERY + 10] == pytest.approx(np.sqrt(0.73 / 0.96 * 0.002 / 0.16), rel=1e-3)
+    assert level == pytest.approx(np.sqrt(0.8 / 0.96 * 0.1 / 0.16), rel=1e-3)
 
 
 def test_confidence_is_the_mean_probability_of_the_event():

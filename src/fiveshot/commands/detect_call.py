@@ -202,6 +202,7 @@ class Call:
             "scores": kept.relative_to(self.output / CACHE).as_posix(),
             "threshold": scores.threshold(self.listing.settings()),
             "scale": scores.config.detect.scale,
+            "fusion": scores.config.detect.fusion,
             "events": as_rows(events),
             "near": as_rows(near),
             "shots": as_rows(shots.shots.where(shots.shots.value == "POS") if here else nothing),

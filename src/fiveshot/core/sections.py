@@ -371,6 +371,7 @@ class Detect(Section):
 
     methods: MethodNames
     scale: Literal["probability", "shots"]
+    fusion: Literal["mean", "geometric"]
     decoder: Literal["threshold", "duration"]
     threshold: Threshold
     median_frames: MedianFrames

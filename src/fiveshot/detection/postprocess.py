@@ -17,7 +17,7 @@ LEAST_LEVEL = 0.1  # of P(POS) of shots: with less, little was learnt from them,
 SHORTEST_S = 1e-3  # an event that ends where the query starts, or sooner, is none
 
 
-def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.ndarray, float]:
+def fused(scores: FrameScores, names: Sequence[str], scale: str, fusion: str) -> tuple[np.ndarray, float]:
     """Mean P(POS), (n_frames,), and mean θ of these methods.
 
     Args:
@@ -26,6 +26,7 @@ def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.nda
             is 1. What a method says of calls differs from recording to recording, for short ones tenfold;
             what it says of a call like the shots differs less from what it says of the shots. Each has its
             own scale, so that none that is sure of noise outvotes one that is sure of little.
+        fusion: mean; or geometric: the geometric mean, which is low where one method is sure of nothing.
     """
     curves, levels = [], []
     for name in names:
@@ -35,7 +36,10 @@ def fused(scores: FrameScores, names: Sequence[str], scale: str) -> tuple[np.nda
             own = max(shot_level(probability, scores.shot_frames), LEAST_LEVEL)
         curves.append(np.minimum(probability / own, 1) if own != 1 else probability)
         levels.append(min(level / own, 1.0))
-    return np.mean(curves, axis=0), float(np.mean(levels))
+    if fusion == "mean" or len(curves) == 1:
+        return np.mean(curves, axis=0), float(np.mean(levels))
+    product = np.prod(np.asarray(curves, np.float64), axis=0) ** (1 / len(curves))
+    return product.astype(np.float32), float(np.prod(levels) ** (1 / len(levels)))
 
 
 def shot_level(probability: np.ndarray, shot_frames: np.ndarray) -> float:
@@ -47,8 +51,8 @@ def shot_level(probability: np.ndarray, shot_frames: np.ndarray) -> float:
 
 
 def fuse(scores: FrameScores, settings: Detect) -> tuple[np.ndarray, float]:
-    """The same of the methods and on the scale that the settings name."""
-    return fused(scores, settings.methods, settings.scale)
+    """The same of the methods, on the scale and by the fusion that the settings name."""
+    return fused(scores, settings.methods, settings.scale, settings.fusion)
 
 
 def threshold(level: float, settings: Detect) -> float:

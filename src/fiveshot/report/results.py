@@ -42,7 +42,7 @@ def _content(folder: Path, stored: Any) -> Content:
         start = datetime.fromisoformat(recording["start"]) if recording["start"] else None
         for track in recording["tracks"]:
             scores = FrameScores.read(folder / CACHE / track["scores"])
-            probability, _ = fused(scores, list(scores.branches), str(track["scale"]))
+            probability, _ = fused(scores, list(scores.branches), str(track["scale"]), str(track["fusion"]))
             label = str(track["label"])
             tracks.append(
                 Track(
