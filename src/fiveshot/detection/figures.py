@@ -75,15 +75,20 @@ def _curves(scores: FrameScores, config: Config) -> dict[str, np.ndarray]:
     names, mean = config.detect.methods, fuse(scores, config.detect)[0]
     curves = {names[0]: mean}
     if len(names) > 1:
-        curves = {name: scores.branches[name] for name in names} | {"mean": mean}
+        curves = {name: scores.branches[name] for name in names} | {_fused_name(config): mean}
     if config.detect.min_similarity > 0:
         curves["similarity"] = np.clip(scores.similarity, 0, 1)
     return curves
 
 
+def _fused_name(config: Config) -> str:
+    """What the curve that thresholds apply to is called."""
+    return "mean" if config.detect.fusion == "mean" else "geometric mean"
+
+
 def _thresholds(scores: FrameScores, config: Config) -> dict[str, float]:
     names, limit = config.detect.methods, threshold(fuse(scores, config.detect)[1], config.detect)
-    limits = {"mean" if len(names) > 1 else names[0]: limit}
+    limits = {_fused_name(config) if len(names) > 1 else names[0]: limit}
     return limits | ({"similarity": config.detect.min_similarity} if config.detect.min_similarity > 0 else {})
 
 

@@ -29,7 +29,7 @@ from fiveshot.detection.metric import FALSE_POSITIVE, MATCHES_UNK, TRUE_POSITIVE
 BLACK, GREY, LIGHT = "#333333", "#7f7f7f", "#c8c8c8"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 METHOD_COLOURS = (BLUE, ORANGE, VERMILION, PURPLE, GREY)  # by the order of the methods
-OTHER_COLOURS = {"mean": BLACK, "similarity": GREEN}
+OTHER_COLOURS = {"mean": BLACK, "geometric mean": BLACK, "similarity": GREEN}
 LABELS = {"sed": "SED", "te_vad": "TE-VAD"}  # other methods are called by their names
 NOT_SCORED = "detection"  # of a recording without references
 # What became of a detection: colour and hatch. The hatch makes a false one plain without colour.
@@ -122,7 +122,7 @@ def plot_detection(
         features: (frames, mels) of the excerpt, one channel.
         frame_rate: frames per second.
         first_s: where in the recording the excerpt begins, s.
-        probabilities: name of a method, "mean" or "similarity" -> (frames,) of the excerpt, 0 to 1.
+        probabilities: name of a method, of their fusion, or "similarity" -> (frames,) of the excerpt, 0 to 1.
         threshold: of each curve, one for all, or None: not drawn.
         events: of the whole recording; only what lies in the excerpt is drawn.
         f_min, f_max: Hz, the limits of the mel scale (Slaney); without f_max the bands are numbered.
