@@ -24,6 +24,7 @@ from fiveshot.data.corpus import Recording, read_corpus
 from fiveshot.detection.frame_scores import FrameScores, scores_path
 from fiveshot.detection.metric import evaluate
 from fiveshot.detection.postprocess import detect
+from fiveshot.detection.predictions import Detection
 from fiveshot.detection.references import corpus_references
 from fiveshot.run.cli import run_command
 from fiveshot.run.folder import Run
@@ -41,12 +42,16 @@ def stored(folder: Path, settings: list[str]) -> tuple[Config, dict[Recording, F
     return config, {recording: FrameScores.read(scores_path(run, recording)) for recording in test}
 
 
+def pairs_of(events: list[Detection]) -> np.ndarray:
+    """Onsets and offsets, (events, 2)."""
+    return np.array([(event.onset_s, event.offset_s) for event in events]).reshape(-1, 2)
+
+
 def score(found: dict[Recording, FrameScores], settings: Detect) -> dict[str, float]:
     """Official overall F, mean over subsets, and F of each subset, in %."""
     predictions = {}
     for recording, probabilities in found.items():
-        events = detect(probabilities, settings)
-        predictions[recording.key] = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
+        predictions[recording.key] = pairs_of(detect(probabilities, settings))
     shots = len(next(iter(found.values())).shots_s)
     report = evaluate(corpus_references(tuple(found)), predictions, resamples=0, shots=shots)
     overall = report["overall_scores"]

@@ -19,7 +19,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from bench.branches import stored
+from bench.branches import pairs_of, stored
 from fiveshot.detection.metric import MATCHES_UNK, TRUE_POSITIVE, match_recording
 from fiveshot.detection.postprocess import detect
 from fiveshot.detection.references import corpus_references
@@ -52,9 +52,8 @@ def events_of(folder: Path, settings: list[str]) -> tuple[np.ndarray, np.ndarray
     confidence, correct = [], []
     for recording, scores in found.items():
         events = detect(scores, config.detect)
-        pairs = np.array([(e.onset_s, e.offset_s) for e in events]).reshape(-1, 2)
         reference = corpus_references([recording])[0]
-        verdicts = match_recording(reference, pairs, len(scores.shots_s)).predicted
+        verdicts = match_recording(reference, pairs_of(events), len(scores.shots_s)).predicted
         for event, verdict in zip(events, verdicts, strict=True):
             if verdict != MATCHES_UNK:
                 confidence.append(event.confidence)

@@ -22,20 +22,15 @@ from fiveshot.core.text import aligned
 from fiveshot.data.events import Events
 from fiveshot.data.synthetic.scenes import SceneSettings, make_scene
 from fiveshot.detector import Detector
+from fiveshot.run.cli import run_command
 
 NO_CALLS = SceneSettings(
     empty_query=1.0, songs=0.0, bank_types=(0, 0), relatives=0.0, strangers=0.0, far=0.0, another_place=0.5
 )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="?", help="a trained run; without it, the shipped model")
-    parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of background after each five shots")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="key=value")
-    arguments = parser.parse_args(argv)
+def main(arguments: argparse.Namespace) -> int:
+    """Print a row for each scene, and the detections an hour."""
     detector = Detector.load(arguments.run, arguments.set)
     settings = replace(
         NO_CALLS, query_s=60 * arguments.minutes, sample_rate=detector.config.features.sample_rate
@@ -59,4 +54,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", type=Path, nargs="?", help="a trained run; without it, the shipped model")
+    made.add_argument("--hours", type=float, default=10.0)
+    made.add_argument("--minutes", type=float, default=10.0, help="of background after each five shots")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--set", action="append", default=[], metavar="key.sub=value")
+    sys.exit(run_command(main, made.parse_args()))

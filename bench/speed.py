@@ -125,11 +125,8 @@ def markdown(about: dict[str, object], rows: dict[str, dict[str, float]]) -> str
     lines = [f"{about['date'][:10]}, {about['processor']}, {about['compute']}, torch {about['torch']};"]
     lines += [f"`python bench/speed.py {about['call']}`", "", "| row | figure | value |", "|---|---|---|"]
     for name, values in rows.items():
-        first = [f"`{name}`"] + [""] * (len(values) - 1)
-        lines += [
-            f"| {row} | {key} | {value:.4g} |"
-            for row, (key, value) in zip(first, values.items(), strict=True)
-        ]
+        for number, (key, value) in enumerate(values.items()):
+            lines.append(f"| {'' if number else f'`{name}`'} | {key} | {value:.4g} |")
     return "\n".join(lines)
 
 

@@ -79,7 +79,7 @@ def open_sound(path: Path, root: Path, others: Sequence[Path]) -> SoundFile:
 
     Args:
         root: folder that all files share.
-        others: all files, by which one is told from others of the same stem.
+        others: all files, by which one is distinguished from others of the same stem.
 
     Raises:
         FiveshotError: not readable as audio.

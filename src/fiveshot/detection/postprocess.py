@@ -31,11 +31,11 @@ def fused(scores: FrameScores, names: Sequence[str], scale: str, fusion: str) ->
     curves, levels = [], []
     for name in names:
         probability, level = scores.branches[name], scores.levels[name]
-        own = 1.0
         if scale == "shots":
             own = max(shot_level(probability, scores.shot_frames), LEAST_LEVEL)
-        curves.append(np.minimum(probability / own, 1) if own != 1 else probability)
-        levels.append(min(level / own, 1.0))
+            probability, level = np.minimum(probability / own, 1), min(level / own, 1.0)
+        curves.append(probability)
+        levels.append(level)
     if fusion == "mean" or len(curves) == 1:
         return np.mean(curves, axis=0), float(np.mean(levels))
     product = np.prod(np.asarray(curves, np.float64), axis=0) ** (1 / len(curves))

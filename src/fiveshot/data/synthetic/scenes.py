@@ -103,7 +103,7 @@ def _background(
     changes = [query, *(int(at) for at in rng.integers(query, samples, rng.poisson(settings.more_places)))]
     starts = [0]
     for start in sorted(changes):
-        if min(start - starts[-1], samples - start) < SHORTEST_PART_S * rate and start != query:
+        if starts != [0] and min(start - starts[-1], samples - start) < SHORTEST_PART_S * rate:
             continue
         other = background(rng, samples - start, rate, settings.layers, settings.textures)
         other *= np.float32(log_uniform(rng, *LEVEL_CHANGE))
