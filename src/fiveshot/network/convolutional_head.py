@@ -49,8 +49,8 @@ class ConvolutionalHead(nn.Module):
     """How alike embedding and target vector are, then `network.convolution_blocks` blocks over time.
 
     What most of a window sounds like is its background: what is compared are the differences from the
-    window's mean embedding, so that another place or gain changes little. Untrained, the head answers with the cosine
-    of the two; the blocks learn what to add.
+    window's mean embedding, so that another place or gain changes little. Untrained, the head answers with
+    the cosine of the two; the blocks learn what to add.
     """
 
     per_frame = False
